@@ -10,8 +10,8 @@ import { PeopleList } from './people-list.js';
 import { VideoStage } from './video-stage.js';
 
 /**
- * @typedef {import('/client/room.js').Room} Room
- * @typedef {import('/client/peer.js').Peer} Peer
+ * @typedef {import('./client/room.js').Room} Room
+ * @typedef {import('./client/peer.js').Peer} Peer
  * @typedef {import('./local-media.js').LocalMedia} LocalMedia
  */
 
@@ -31,6 +31,8 @@ export class CallView {
   #wasOpen = false;
   /** @type {string | undefined} */
   #lossReason;
+  /** The peers to which this browser could not create a connection. @type {Set<string>} */
+  #unconnected = new Set();
   #timers = new ConditionTimers(() => this.#update());
   #stage;
   #updateOwnTile;
@@ -65,6 +67,7 @@ export class CallView {
     const { signal } = this.#abort;
     const { client } = this.#room;
     this.#room.on('peer', (peer) => this.#add(peer), { signal });
+    this.#room.on('error', (failure) => this.#onConnectionError(failure), { signal });
     client.on('state', ({ error }) => this.#onState(error?.code), { signal });
     for (const name of /** @type {const} */ (['joined', 'permissions'])) client.on(name, () => this.#publishMedia(), { signal });
     for (const name of /** @type {const} */ (['resumed', 'peer-joined', 'peer-left'])) client.on(name, () => this.#update(), { signal });
@@ -74,6 +77,13 @@ export class CallView {
   /** @param {string | undefined} reason the error code of a lost connection */
   #onState(reason) {
     if (reason !== undefined || this.#room.client.state === 'open') this.#lossReason = reason;
+    this.#update();
+  }
+
+  /** @param {{ peerId: string, error: unknown }} failure */
+  #onConnectionError({ peerId, error }) {
+    this.#unconnected.add(peerId);
+    console.warn('no connection:', error);
     this.#update();
   }
 
@@ -103,6 +113,12 @@ export class CallView {
   /** The peers with a visible tile. */
   #visiblePeers() {
     return [...this.#room.peers.values()].filter((peer) => !this.#isPageClosed(peer));
+  }
+
+  /** The people in the room without a connection. */
+  #unconnectedPeers() {
+    const { client, peers } = this.#room;
+    return [...client.peers.values()].filter(({ peerId }) => this.#unconnected.has(peerId) && !peers.has(peerId));
   }
 
   #onMediaChange() {
@@ -136,8 +152,9 @@ export class CallView {
     const visible = this.#visiblePeers();
     this.#wasOpen ||= client.state === 'open';
     for (const peer of peers.values()) this.#stage.update(peer.peerId, { hidden: !visible.includes(peer), text: this.#peerText(peer) });
-    const pending = visible.map((peer) => this.#peerText(peer)).find(Boolean);
-    const general = texts.clientStateText(client.state, visible.length, this.#wasOpen, this.#lossReason);
+    const unconnected = this.#unconnectedPeers();
+    const pending = visible.map((peer) => this.#peerText(peer)).find(Boolean) ?? unconnected.map(({ name, userId }) => texts.noConnectionText(name ?? userId))[0];
+    const general = texts.clientStateText(client.state, visible.length + unconnected.length, this.#wasOpen, this.#lossReason);
     if (this.#showsStatus()) setText(this.#status, client.state === 'open' && pending ? pending : general);
     document.body.setAttribute('data-state', client.state);
     this.#showPeople(visible);
@@ -158,10 +175,12 @@ export class CallView {
   #showPeople(visible) {
     const stateOf = (/** @type {Peer} */ peer) => this.#peerText(peer) || (peer.info.metadata.audio === false ? 'Muted' : 'Connected');
     const others = visible.map((peer) => ({ id: peer.peerId, name: peer.name, state: stateOf(peer), actions: this.#moderation.actionsFor(peer) }));
+    const unconnected = this.#unconnectedPeers().map(({ peerId, name, userId }) => ({ id: peerId, name: name ?? userId, state: texts.noConnectionText(name ?? userId), actions: [] }));
     const hasSound = this.#mayPublish() && this.#media.isOn('audio');
     const own = { id: 'self', name: `${this.#name} (you)`, state: hasSound ? 'Connected' : 'Muted', actions: [] };
-    this.#people.show([own, ...others]);
-    setText(find('#people-button span'), `People (${others.length + 1})`);
+    const everyone = [own, ...others, ...unconnected];
+    this.#people.show(everyone);
+    setText(find('#people-button span'), `People (${everyone.length})`);
   }
 
   #askForClick() {

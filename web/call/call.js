@@ -2,8 +2,8 @@
  * The call page: the start page and the call. Reads `?room=NAME` and `?invite=CODE`. `?name=NAME`
  * sets the name, and `?autojoin=1` joins without a click, for tests and for links on other pages.
  */
-import { tokenSource } from '/client/index.js';
-import { Room } from '/client/room.js';
+import { tokenSource } from './client/index.js';
+import { Room } from './client/room.js';
 import { CallView } from './call-view.js';
 import { bindToggles, find, setText, showStream } from './dom.js';
 import { LocalMedia } from './local-media.js';
@@ -12,6 +12,9 @@ import { randomRoomName } from './room-names.js';
 import { currentRoom, personName, tabUser } from './tab-storage.js';
 
 const query = new URLSearchParams(location.search);
+
+/** The server of this page, which a proxy may serve under a path prefix. */
+const url = new URL('.', location.href);
 const media = new LocalMedia();
 const startPage = /** @type {HTMLElement} */ (find('#start-page'));
 const callScreen = /** @type {HTMLElement} */ (find('#call'));
@@ -29,8 +32,16 @@ let call = null;
  */
 function parseRoomName(text) {
   const trimmed = text.trim();
-  const roomOfLink = URL.canParse(trimmed) ? new URL(trimmed).searchParams.get('room') : null;
-  return roomOfLink ?? trimmed.replace(/\s+/g, '-');
+  return roomOfLink(trimmed) ?? trimmed.replace(/\s+/g, '-');
+}
+
+/** @param {string} text @returns {string | null} */
+function roomOfLink(text) {
+  try {
+    return new URL(text).searchParams.get('room');
+  } catch {
+    return null; // the text is no link
+  }
 }
 
 /** An invite is `sbi_SECRET.ROOM`. A link may have the invite alone. */
@@ -61,8 +72,8 @@ async function join() {
   joinButton.disabled = true;
   const invite = query.get('invite') ?? undefined;
   // A guest requests a new token each time. An invite is used once, and then its refresh token.
-  const getToken = invite === undefined ? undefined : tokenSource({ invite, user, name });
-  const room = new Room({ room: title, name, user, media: media.stream, getToken });
+  const getToken = invite === undefined ? undefined : tokenSource({ url, invite, user, name });
+  const room = new Room({ url, room: title, name, user, media: media.stream, getToken });
   call = { room, view: new CallView({ room, media, name, title }) };
   room.client.on('state', ({ state, error }) => state === 'closed' && showStartPage(title, error));
   showCallScreen(true);
@@ -76,7 +87,7 @@ async function join() {
   }
 }
 
-/** @param {string} room @param {import('/client/index.js').SignalingError} [error] */
+/** @param {string} room @param {import('./client/index.js').SignalingError} [error] */
 function showStartPage(room, error) {
   call?.view.close();
   call = null;
@@ -161,6 +172,7 @@ async function start() {
   nameField.value = query.get('name') ?? personName.get();
   setText(find('#start-title'), linkedRoom ? 'Join the call' : 'Start a call');
   bindControls();
+  document.documentElement.setAttribute('data-started', '');
   const joinsAtOnce = linkedRoom !== null && (query.get('autojoin') === '1' || currentRoom.get() === linkedRoom);
   const opened = media.open();
   if (!joinsAtOnce) return nameField.focus();

@@ -8,7 +8,7 @@ import { PeopleList } from './people-list.js';
 import * as texts from './page-texts.js';
 
 /**
- * @typedef {import('/client/room.js').Room} Room
+ * @typedef {import('./client/room.js').Room} Room
  * @typedef {import('./people-list.js').PersonAction} PersonAction
  */
 
@@ -63,7 +63,7 @@ export class ModerationPanel {
   /**
    * Returns the actions on a person in the room.
    *
-   * @param {import('/client/peer.js').Peer} peer
+   * @param {import('./client/peer.js').Peer} peer
    * @returns {PersonAction[]}
    */
   actionsFor({ peerId, name, info }) {

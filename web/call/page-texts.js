@@ -114,7 +114,7 @@ export function mediaProblemText(error) {
 /**
  * Returns the text of the status line.
  *
- * @param {import('/client/index.js').ClientState} state
+ * @param {import('./client/index.js').ClientState} state
  * @param {number} others how many other people are here
  * @param {boolean} wasOpen whether the call has started
  * @param {string} [reason] the error code of the lost connection
@@ -131,8 +131,13 @@ export function clientStateText(state, others, wasOpen, reason) {
   return others === 1 ? 'One other person is here.' : `${others} other people are here.`;
 }
 
+/** @param {string} name */
+export function noConnectionText(name) {
+  return `Your browser could not create a connection to ${name}. Reload the page. If that does not help, use another browser.`;
+}
+
 /**
- * @param {import('/client/peer.js').PeerState} state
+ * @param {import('./client/peer.js').PeerState} state
  * @param {string} name
  * @param {boolean} detached
  */

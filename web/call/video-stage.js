@@ -1,7 +1,7 @@
 /** The video tiles: one for this person, and one for each peer. Owns the elements of the tiles. */
 import { cloneTemplate, find, setText, showStream } from './dom.js';
 
-/** @typedef {import('/client/peer.js').Peer} Peer */
+/** @typedef {import('./client/peer.js').Peer} Peer */
 
 /** @param {string} name */
 function initials(name) {
@@ -64,10 +64,9 @@ export class VideoStage {
     peer.on('info', update);
     const video = /** @type {HTMLVideoElement} */ (find('video', tile));
     video.addEventListener('resize', update);
-    peer.on('track', ({ track }) => {
-      track.addEventListener('ended', update);
+    peer.on('tracks', () => {
       showStream(video, peer.stream);
-      this.#play(video);
+      if (video.srcObject) this.#play(video);
       update();
     });
     this.#tiles.set(peer.peerId, tile);

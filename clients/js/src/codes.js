@@ -72,12 +72,14 @@ export const LOCAL_CODES = Object.freeze([
   'bad_frame', // the server sent a frame that the protocol does not define
   'bad_option', // an option of a constructor is missing or wrong; `field` names it
   'closed', // the application closed this client
+  'ice_server_refused', // this browser refuses an ICE server, which is skipped
   'join_timeout', // the socket opened, but no `joined` arrived
   'lost', // the connection broke without a close frame
   'no_answer', // the server did not answer a new token
   'no_pong', // the server did not answer a ping
   'no_token', // `getToken` returned no token
   'not_supported', // this browser or runtime lacks WebSocket, fetch or WebRTC
+  'offer_refused', // the peer cannot answer an offer of this client
   'queue_full', // too many messages are pending
   'seq_gap', // an entry of the mailbox is missing
   'session_gone', // the message belonged to the previous peer of this client, which could not be resumed
@@ -89,7 +91,7 @@ export const LOCAL_CODES = Object.freeze([
 const RETRIED_BY_QUEUE = new Set(['unavailable', 'rate_limited', 'peer_backlogged']);
 
 /** Codes after which the same request may succeed later. */
-const TEMPORARY = new Set([...RETRIED_BY_QUEUE, 'internal', 'overloaded', 'draining', 'unreachable', 'queue_full', 'lost', 'no_answer']);
+const TEMPORARY = new Set([...RETRIED_BY_QUEUE, 'internal', 'overloaded', 'draining', 'unreachable', 'queue_full', 'lost', 'no_answer', 'offer_refused']);
 
 /** The codes of RFC 6455 and its registry for a lost, restarting or overloaded server. */
 const SERVER_LOST = new Set([1001, 1006, 1011, 1012, 1013]);

@@ -1,16 +1,21 @@
 /**
- * The tracks that this side sends over one connection: at most one of each kind, and none without
- * the permission. Owns the senders and their directions. Does not negotiate: the connection asks
- * for a negotiation when a direction changes.
+ * The tracks that this side sends over one connection, each by its name and on its own transceiver:
+ * `audio` and `video`, and any other name, such as `screen`. Sends only what the permissions allow.
+ * Owns the senders and their directions. Does not negotiate: the connection asks for a negotiation
+ * when a direction changes.
  */
 
 /**
  * @typedef {Pick<RTCPeerConnection, 'addTrack' | 'addTransceiver' | 'getTransceivers'>}
  *   TrackConnection
+ *
+ * @typedef {object} LocalTrack
+ * @property {MediaStreamTrack | null} track
+ * @property {MediaStream} stream tells the other side which tracks belong together
  */
 
 /**
- * Direction → the direction with the permission to send, and without it.
+ * Direction → the direction with sending, and without it.
  *
  * @type {Record<string, [RTCRtpTransceiverDirection, RTCRtpTransceiverDirection]>}
  */
@@ -21,55 +26,106 @@ const DIRECTIONS = {
   inactive: ['sendonly', 'inactive'],
 };
 
+/** The names of the tracks of a microphone and a camera. */
+const MAIN = ['audio', 'video'];
+
+/**
+ * Names the tracks of a stream: the first of each kind by its kind, the others by their ids.
+ *
+ * @param {readonly MediaStreamTrack[]} tracks
+ * @returns {[name: string, track: MediaStreamTrack][]}
+ */
+export function nameTracks(tracks) {
+  const isFirst = (/** @type {MediaStreamTrack} */ track) => tracks.find(({ kind }) => kind === track.kind) === track;
+  return tracks.map((track) => [isFirst(track) ? track.kind : track.id, track]);
+}
+
 export class LocalTracks {
   #stream = new MediaStream();
-  /**
-   * Kind → the track to send, also while sending is not permitted.
-   *
-   * @type {Map<string, MediaStreamTrack | null>}
-   */
+  /** Name → the track to send, also while sending is not permitted. @type {Map<string, LocalTrack>} */
   #tracks = new Map();
   /** @type {Map<string, RTCRtpTransceiver>} */
   #transceivers = new Map();
-  #permitted;
+  #permissions = '';
   #pc;
+  #may;
 
-  /** @param {TrackConnection} pc @param {boolean} permitted whether this side may send */
-  constructor(pc, permitted) {
+  /**
+   * @param {TrackConnection} pc
+   * @param {(permission: string) => boolean} may whether this side has the permission now
+   */
+  constructor(pc, may) {
     this.#pc = pc;
-    this.#permitted = permitted;
+    this.#may = may;
   }
 
   /** Adds receivers, so that a side without tracks has sections to offer. */
   addReceivers() {
-    for (const kind of ['audio', 'video']) this.#pc.addTransceiver(kind, { direction: 'recvonly' });
+    for (const kind of MAIN) this.#pc.addTransceiver(kind, { direction: 'recvonly' });
   }
 
-  /** @param {string} kind @param {MediaStreamTrack | null} track */
-  setTrack(kind, track) {
-    this.#tracks.set(kind, track);
-    return this.#apply(kind);
+  /**
+   * Sends this track instead of the current one of this name; null stops sending. A track that ends
+   * is no longer sent.
+   *
+   * @param {string} name
+   * @param {MediaStreamTrack | null} track
+   * @param {MediaStream} [stream] default: the stream of microphone and camera. A name keeps its first
+   *   stream, because Chromium may ignore `setStreams`
+   */
+  setTrack(name, track, stream = this.#stream) {
+    this.#tracks.set(name, { track, stream });
+    const onEnded = () => this.#tracks.get(name)?.track === track && void this.setTrack(name, null).catch(() => {});
+    track?.addEventListener?.('ended', onEnded, { once: true });
+    return this.#apply(name);
   }
 
-  /** @param {boolean} permitted whether this side may send from now on */
-  async setPermitted(permitted) {
-    if (permitted === this.#permitted) return;
-    this.#permitted = permitted;
-    await Promise.all([...this.#tracks.keys()].map((kind) => this.#apply(kind)));
+  /** Applies the permissions of this side again, if they have changed. */
+  async update() {
+    const permissions = String([this.#may('publish'), this.#may('share')]);
+    if (permissions === this.#permissions) return;
+    this.#permissions = permissions;
+    await Promise.all([...this.#tracks.keys()].map((name) => this.#apply(name)));
   }
 
-  /** @param {string} kind */
-  async #apply(kind) {
-    const track = (this.#permitted && this.#tracks.get(kind)) || null;
-    const transceiver = this.#transceivers.get(kind);
-    if (transceiver) {
-      const direction = DIRECTIONS[transceiver.direction]?.[this.#permitted ? 0 : 1];
+  /**
+   * Whether this side may send a track. The server counts the sections that send video, and a second
+   * one needs `share`.
+   *
+   * @param {string} name
+   * @param {MediaStreamTrack | null} track
+   */
+  #maySend(name, track) {
+    const isExtraVideo = !MAIN.includes(name) && track?.kind === 'video';
+    return this.#may('publish') && (!isExtraVideo || this.#may('share'));
+  }
+
+  /** @param {string} name */
+  async #apply(name) {
+    const { track: wanted = null, stream = this.#stream } = this.#tracks.get(name) ?? {};
+    const maySend = this.#maySend(name, wanted);
+    const track = maySend ? wanted : null;
+    const transceiver = this.#transceivers.get(name);
+    if (transceiver && transceiver.direction !== 'stopped') {
+      // A camera is switched without a negotiation. Any other track ends for the other side.
+      const sends = track !== null || (maySend && MAIN.includes(name));
+      const direction = DIRECTIONS[transceiver.direction]?.[sends ? 0 : 1];
       if (direction && direction !== transceiver.direction) transceiver.direction = direction;
       await transceiver.sender.replaceTrack(track);
     } else if (track) {
-      const sender = this.#pc.addTrack(track, this.#stream);
-      const added = this.#pc.getTransceivers().find((one) => one.sender === sender);
-      if (added) this.#transceivers.set(kind, added);
+      this.#transceivers.set(name, this.#add(track, stream));
     }
+  }
+
+  /** @param {MediaStreamTrack} track @param {MediaStream} stream */
+  #add(track, stream) {
+    try {
+      const sender = this.#pc.addTrack(track, stream);
+      const added = this.#pc.getTransceivers().find((one) => one.sender === sender);
+      if (added && added.direction !== 'stopped') return added;
+    } catch {
+      // Browsers may choose a transceiver that is stopped, and Chromium then refuses it.
+    }
+    return this.#pc.addTransceiver(track, { streams: [stream] });
   }
 }

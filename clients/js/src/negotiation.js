@@ -2,10 +2,13 @@
  * Perfect negotiation (webrtc-pc, section 10.7) between the RTCPeerConnection of this side and one
  * peer. Owns glare, the order of received frames, and the offer that an answer or candidate belongs
  * to. Does not decide when to restart ICE (see peer.js). Repeated offers repair lost frames (see
- * pending-offer.js).
+ * pending-offer.js). After a final refusal of a description both sides return to `stable`, and the
+ * application is told once (see refused-offer.js).
  */
+import { SignalingError } from './codes.js';
 import { PendingOffer } from './pending-offer.js';
-import { rejectDataChannels } from './sdp.js';
+import { RefusedOffer } from './refused-offer.js';
+import { hasRepeatedMid, isDeclined, rejectDataChannels } from './sdp.js';
 
 /**
  * @typedef {import('./messages.js').NegotiationFrame} NegotiationFrame
@@ -18,9 +21,12 @@ import { rejectDataChannels } from './sdp.js';
 /** Bounds the candidates that arrive before their description. No real gathering has so many. */
 const MAX_EARLY_CANDIDATES = 256;
 
-/** How often a refused offer is created again, and the first wait. */
+/** How often an offer without permission is created again, and the first wait. */
 const MAX_REFUSALS = 4;
 const REFUSED_MS = 250;
+
+/** After these codes the peer is gone, or this client is. */
+const PEER_GONE = new Set(['no_such_peer', 'session_gone', 'closed', 'left']);
 
 /** How long the polite side waits for the first offer of the impolite side. */
 const FIRST_OFFER_MS = 2_000;
@@ -30,11 +36,10 @@ export class Negotiation {
   #ignoreOffer = false;
   #isSettingRemoteAnswerPending = false;
   #offer;
-  /**
-   * The offer of the current local description and its candidates.
-   *
-   * @type {PendingMessage | number | undefined}
-   */
+  #refusedOffer;
+  /** The refusals that were reported, as type and code. @type {Set<string>} */
+  #reported = new Set();
+  /** The offer that local candidates name; null if it was refused. @type {PendingMessage | number | undefined | null} */
   #localOffer;
   /** The offer of the latest remote description. @type {number | undefined} */
   #remoteOffer;
@@ -54,8 +59,8 @@ export class Negotiation {
   #needsOffer = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #firstOfferTimer;
-  /** How many descriptions in a row the server refused because of a missing permission. */
-  #refusals = 0;
+  /** Type → how many descriptions in a row the server refused because of a missing permission. */
+  #refusals = new Map();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #refusedTimer;
   #lastStep = Promise.resolve();
@@ -81,6 +86,7 @@ export class Negotiation {
     this.#onError = onError;
     this.#mayUseData = mayUseData;
     this.#offer = new PendingOffer({ onRepeat: () => this.#inOrder(() => this.#repeatOffer()), isReachable, random });
+    this.#refusedOffer = new RefusedOffer(() => void this.#offerIfChanged());
     this.#mayOffer = !polite;
     if (polite) this.#firstOfferTimer = setTimeout(() => this.#endFirstWait(), FIRST_OFFER_MS);
     const { signal } = this.#abort;
@@ -103,14 +109,19 @@ export class Negotiation {
     return this.#inOrder(async () => {
       this.#pc.restartIce();
       // In `stable`, the connection fires `negotiationneeded` itself.
-      if (this.#pc.signalingState === 'have-local-offer') await this.#negotiate();
+      if (this.#pc.signalingState === 'have-local-offer' || this.#refusedOffer.isOpen) await this.#negotiate();
     });
+  }
+
+  /** The tracks of this side changed. */
+  onChange() {
+    this.#refusedOffer.checkNow();
   }
 
   /** The permissions of this side changed, so the server may now accept a refused offer. */
   onPermissions() {
-    const wasRefused = this.#refusals > 0;
-    this.#refusals = 0;
+    const wasRefused = this.#refusals.size > 0 || this.#refusedOffer.isOpen;
+    this.#refusals.clear();
     if (wasRefused) this.#replaceOffer();
   }
 
@@ -124,10 +135,13 @@ export class Negotiation {
     clearTimeout(this.#firstOfferTimer);
     clearTimeout(this.#refusedTimer);
     this.#offer.stop();
+    this.#refusedOffer.stop();
     this.#abort.abort();
   }
 
   #onNegotiationNeeded() {
+    // The event follows each rollback and each declined data channel. An answer would be a loop.
+    if (this.#refusedOffer.isOpen) return;
     if (this.#mayOffer) void this.#negotiate();
     // If the peer offers first, the event fires again in `stable`, unless nothing is left to offer.
     else this.#needsOffer = true;
@@ -141,6 +155,7 @@ export class Negotiation {
   async #negotiate() {
     try {
       this.#makingOffer = true;
+      this.#refusedOffer.stop();
       await this.#describe(undefined);
     } catch (error) {
       this.#report(error);
@@ -149,15 +164,16 @@ export class Negotiation {
     }
   }
 
-  /**
-   * Creates and sends the local description for the current state.
-   *
-   * @param {number | undefined} offerId the offer that it answers
-   */
+  /** Creates and sends the local description. @param {number | undefined} offerId the offer that it answers */
   async #describe(offerId) {
     this.#describing += 1;
     try {
       await this.#pc.setLocalDescription();
+      // Firefox may use the mid of a declined section again, but not after a rollback.
+      if (this.#pc.localDescription?.type === 'offer' && hasRepeatedMid(this.#pc.localDescription.sdp)) {
+        await this.#pc.setLocalDescription({ type: 'rollback' });
+        await this.#pc.setLocalDescription();
+      }
       if (!this.#abort.signal.aborted && this.#pc.localDescription) this.#sendDescription(this.#pc.localDescription, offerId);
     } finally {
       this.#describing -= 1;
@@ -165,12 +181,28 @@ export class Negotiation {
     }
   }
 
-  /** @param {RTCSessionDescription} description @param {number | undefined} offerId */
-  #sendDescription({ type, sdp }, offerId) {
+  /**
+   * Applies and sends the first answer at once, because it starts ICE. An applied answer cannot be
+   * rolled back, so a later answer is applied when the server has accepted it.
+   *
+   * @param {number | undefined} offerId
+   */
+  async #answer(offerId) {
+    if (!this.#pc.currentLocalDescription) return this.#describe(offerId);
+    const answer = await this.#pc.createAnswer();
+    const message = this.#sendDescription(answer, offerId);
+    const accepted = await message.done.then(() => true, () => false);
+    if (this.#abort.signal.aborted) return undefined;
+    return accepted ? this.#pc.setLocalDescription(answer) : this.#onRollback({});
+  }
+
+  /** @param {RTCSessionDescriptionInit} description @param {number | undefined} offerId */
+  #sendDescription({ type, sdp = '' }, offerId) {
     const message = this.#post({ type, sdp: this.#filterSdp(sdp), re: offerId });
     this.#localOffer = type === 'offer' ? message : offerId;
     if (type === 'offer') this.#offer.start(message);
-    this.#handleRefusal(message, type);
+    this.#handleRefusal(message, { type, sdp, offerId });
+    return message;
   }
 
   /** @param {string} sdp */
@@ -181,27 +213,77 @@ export class Negotiation {
   /**
    * A moderator may remove a permission while a description is on its way, and the refusal may
    * arrive before the frame `permissions`. A refused offer is then created again. After a refused
-   * answer, the other side repeats its offer.
+   * answer, the other side repeats its offer. A refusal that will not change is final.
    *
    * @param {PendingMessage} message
-   * @param {string} type
+   * @param {{ type: string, sdp: string, offerId?: number }} description
    */
-  #handleRefusal(message, type) {
-    const onRefused = (/** @type {import('./codes.js').SignalingError} */ error) => {
-      if (error.code !== 'not_permitted') return;
-      if (this.#refusals >= MAX_REFUSALS) return this.#report(error);
-      clearTimeout(this.#refusedTimer);
-      if (type === 'offer') this.#refusedTimer = setTimeout(() => this.#replaceOffer(), REFUSED_MS * 2 ** this.#refusals);
-      this.#refusals += 1;
+  #handleRefusal(message, { type, sdp, offerId }) {
+    const onAccepted = () => {
+      this.#refusals.delete(type);
+      if (type === 'offer') this.#refusedOffer.accept();
+      for (const refusal of this.#reported) if (!/^(offer|answer)/.test(refusal) || refusal.startsWith(type)) this.#reported.delete(refusal);
     };
-    message.done.then(() => (this.#refusals = 0), onRefused);
+    const onRefused = (/** @type {SignalingError} */ error) => {
+      const refusals = this.#refusals.get(type) ?? 0;
+      if (error.code === 'not_permitted' && refusals < MAX_REFUSALS) {
+        clearTimeout(this.#refusedTimer);
+        if (type === 'offer') this.#refusedTimer = setTimeout(() => this.#replaceOffer(), REFUSED_MS * 2 ** refusals);
+        this.#refusals.set(type, refusals + 1);
+      } else if (PEER_GONE.has(error.code)) {
+        // The other side is told by its `peer-left` or its snapshot.
+      } else if (error.retryable && error.code !== 'queue_full') {
+        this.#reportOnce(type, error);
+      } else if (type === 'offer') {
+        if (this.#localOffer === message) this.#localOffer = null;
+        void this.#inOrder(async () => (this.#offer.isLatest(message) ? this.#abandonOffer(sdp, error) : undefined));
+      } else {
+        this.#reportOnce(type, error);
+        this.#send({ type: 'rollback', re: offerId });
+      }
+    };
+    message.done.then(onAccepted, onRefused);
+  }
+
+  /**
+   * Rolls the pending offer back, because it was refused. After the rollback of a first offer with a
+   * data channel, Firefox never connects and Chromium never opens the channel. So such an offer stays
+   * until another one replaces it.
+   *
+   * @param {string} sdp
+   * @param {SignalingError} error
+   */
+  async #abandonOffer(sdp, error) {
+    this.#offer.stop();
+    this.#refusedOffer.refuse(sdp, error.retryable);
+    this.#reportOnce('offer', error);
+    const keepsChannel = !this.#pc.currentLocalDescription && /^m=application /m.test(sdp);
+    if (!keepsChannel && this.#pc.signalingState === 'have-local-offer') await this.#pc.setLocalDescription({ type: 'rollback' });
+  }
+
+  async #offerIfChanged() {
+    const mayOffer = () => !this.#makingOffer && ['stable', 'have-local-offer'].includes(this.#pc.signalingState);
+    try {
+      const { sdp = '' } = mayOffer() ? await this.#pc.createOffer() : {};
+      if (!this.#refusedOffer.isOpen || this.#abort.signal.aborted) return;
+      // An offer of the peer may have arrived meanwhile.
+      if (!mayOffer() || this.#refusedOffer.isRefused(sdp)) this.#refusedOffer.checkLater();
+      else await this.#negotiate();
+    } catch (error) {
+      this.#report(error);
+    }
   }
 
   #replaceOffer() {
     clearTimeout(this.#refusedTimer);
     void this.#inOrder(async () => {
-      if (this.#pc.signalingState === 'have-local-offer') await this.#negotiate();
+      if (this.#pc.signalingState === 'have-local-offer' || this.#refusedOffer.isOpen) await this.#negotiate();
     });
+  }
+
+  /** Sends a frame whose refusal changes nothing here. @param {ClientFrame} frame */
+  #send(frame) {
+    this.#post(frame).done.catch((error) => PEER_GONE.has(error.code) || this.#reportOnce(frame.type, error));
   }
 
   /** Sends the same offer again, with the candidates that were gathered since. */
@@ -211,13 +293,13 @@ export class Negotiation {
     const message = this.#post({ type: 'offer', sdp: this.#filterSdp(localDescription.sdp) });
     this.#localOffer = message;
     this.#offer.repeat(message);
-    this.#handleRefusal(message, 'offer');
+    this.#handleRefusal(message, localDescription);
   }
 
   /** @param {NegotiationFrame} frame */
   async #handle(frame) {
     if (frame.type === 'candidate') await this.#onCandidate(frame);
-    else if (frame.type === 'rollback') await this.#onRollback();
+    else if (frame.type === 'rollback') await this.#onRollback(frame);
     else await this.#onDescription(frame);
   }
 
@@ -229,7 +311,8 @@ export class Negotiation {
     // Ignores an answer to an offer that was rolled back or repeated.
     if (type !== 'offer' && !this.#offer.isAnsweredBy(offerId)) return;
 
-    const readyForOffer = !this.#makingOffer && (pc.signalingState === 'stable' || this.#isSettingRemoteAnswerPending);
+    const isSettled = pc.signalingState === 'stable' || this.#isSettingRemoteAnswerPending || this.#refusedOffer.isOpen;
+    const readyForOffer = !this.#makingOffer && isSettled;
     const offerCollision = type === 'offer' && !readyForOffer;
     this.#ignoreOffer = !this.#polite && offerCollision;
     this.#remoteOffer = type === 'offer' ? id : offerId;
@@ -243,13 +326,18 @@ export class Negotiation {
     }
     // Our offer is now answered or rolled back. After an invalid description it stays pending.
     if (type !== 'pranswer') this.#offer.stop();
+    if (type === 'answer') this.#refusedOffer.onAnswered(pc.currentLocalDescription?.sdp ?? '');
     for (const early of this.#earlyCandidates.splice(0)) await this.#onCandidate(early);
-    if (type === 'offer') await this.#describe(id);
+    if (type === 'offer') await this.#answer(id);
   }
 
-  async #onRollback() {
+  /** The peer has rolled its offer back, or cannot answer ours. @param {{ re?: number }} frame */
+  async #onRollback({ re: offerId }) {
     this.#earlyCandidates = [];
-    if (this.#pc.signalingState === 'have-remote-offer') await this.#pc.setRemoteDescription({ type: 'rollback' });
+    const { signalingState, localDescription } = this.#pc;
+    if (signalingState === 'have-remote-offer') await this.#pc.setRemoteDescription({ type: 'rollback' });
+    if (signalingState !== 'have-local-offer' || offerId === undefined || !localDescription) return;
+    if (this.#offer.isAnsweredBy(offerId)) await this.#abandonOffer(localDescription.sdp, new SignalingError('offer_refused', 'The peer cannot answer this offer.'));
   }
 
   /** @param {CandidateFrame} frame */
@@ -261,7 +349,12 @@ export class Negotiation {
       return;
     }
     if (offerId !== undefined && this.#remoteOffer !== undefined && offerId !== this.#remoteOffer) return;
-    await this.#pc.addIceCandidate(candidate);
+    try {
+      await this.#pc.addIceCandidate(candidate);
+    } catch (error) {
+      // The candidates of a section that this side has declined may still be on their way.
+      if (!isDeclined(this.#pc, candidate)) throw error;
+    }
   }
 
   /**
@@ -282,7 +375,19 @@ export class Negotiation {
 
   /** @param {RTCIceCandidateInit} candidate */
   #sendCandidate(candidate) {
-    if (!this.#abort.signal.aborted) this.#post({ type: 'candidate', candidate, re: this.#localOffer });
+    if (!this.#abort.signal.aborted && this.#localOffer !== null) this.#send({ type: 'candidate', candidate, re: this.#localOffer });
+  }
+
+  /**
+   * Reports a refusal, unless it was reported since the last accepted description of this type.
+   *
+   * @param {string} type of the frame
+   * @param {SignalingError} error
+   */
+  #reportOnce(type, error) {
+    const refusal = `${type} ${error.code}`;
+    if (!this.#reported.has(refusal)) this.#report(error);
+    this.#reported.add(refusal);
   }
 
   /** Reports an error, unless the cause is the closed connection. @param {unknown} error */

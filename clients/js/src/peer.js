@@ -1,11 +1,13 @@
 /**
  * One RTCPeerConnection to one peer of the room. Negotiates it, restarts ICE when the network
- * changes, and closes it when the peer leaves. Owns the connection and the remote media. See
- * negotiation.js for glare, and local-tracks.js for the sent tracks.
+ * changes, and closes it when the peer leaves. Owns the connection. See negotiation.js for glare,
+ * and local-tracks.js and remote-tracks.js for the media.
  */
 import { SignalingError } from './codes.js';
-import { LocalTracks } from './local-tracks.js';
+import { applyConfiguration } from './ice-servers.js';
+import { LocalTracks, nameTracks } from './local-tracks.js';
 import { Negotiation } from './negotiation.js';
+import { RemoteTracks } from './remote-tracks.js';
 import { TypedEmitter } from './typed-emitter.js';
 
 /**
@@ -25,7 +27,9 @@ import { TypedEmitter } from './typed-emitter.js';
  *
  * @typedef {object} PeerEvents
  * @property {PeerState} state
- * @property {RTCTrackEvent} track
+ * @property {RTCTrackEvent} track a new track arrives
+ * @property {ReadonlyMap<string, MediaStream>} tracks a track was added to {@link Peer.stream} or
+ *   removed from it; the detail is {@link Peer.streams}
  * @property {RTCDataChannel} datachannel {@link Peer.dataChannel} is open
  * @property {PeerEntry} info the peer changed its name or metadata, or was detached or attached
  * @property {unknown} error
@@ -49,8 +53,6 @@ const LABEL = 'signalbox';
 
 /** @extends {TypedEmitter<PeerEvents>} */
 export class Peer extends TypedEmitter {
-  /** The remote media: tracks change, the stream stays the same. @readonly */
-  stream = new MediaStream();
   /** @readonly @type {RTCPeerConnection} */
   pc;
   /** One channel for the application; null until it is open. @type {RTCDataChannel | null} */
@@ -72,6 +74,7 @@ export class Peer extends TypedEmitter {
   #client;
   #negotiation;
   #localTracks;
+  #remoteTracks;
   #rtc;
   /** Whether the options ask for a {@link dataChannel}. */
   #wantsData;
@@ -89,7 +92,12 @@ export class Peer extends TypedEmitter {
     this.#info = info;
     this.#rtc = rtc;
     this.#icePolicy = client.self.icePolicy;
-    this.pc = new RTCPeerConnection(this.#configuration());
+    this.pc = this.#configure((configuration) => new RTCPeerConnection(configuration));
+    this.#remoteTracks = new RemoteTracks(this.pc, {
+      onTrack: (event) => this.emit('track', event),
+      onChange: () => this.emit('tracks', this.streams),
+      signal: this.#abort.signal,
+    });
     this.#negotiation = new Negotiation({
       pc: this.pc,
       polite: info.polite,
@@ -98,7 +106,7 @@ export class Peer extends TypedEmitter {
       isReachable: () => client.state === 'open' && !this.#info.detached,
       mayUseData: () => client.may('data'),
     });
-    this.#localTracks = new LocalTracks(this.pc, client.may('publish'));
+    this.#localTracks = new LocalTracks(this.pc, (permission) => client.may(permission));
     this.#listen();
     this.#wantsData = dataChannel;
     this.#mayUseData = client.may('data');
@@ -107,7 +115,7 @@ export class Peer extends TypedEmitter {
     if (dataChannel && !info.polite && this.#mayUseData) this.#openData();
     // The impolite side must offer first, so without tracks it offers to receive.
     if (!info.polite && !client.may('publish')) this.#localTracks.addReceivers();
-    for (const track of tracks) void this.setTrack(track.kind, track);
+    for (const [name, track] of nameTracks(tracks)) this.setTrack(name, track).catch((error) => this.emit('error', error));
   }
 
   get peerId() {
@@ -128,15 +136,28 @@ export class Peer extends TypedEmitter {
     return this.#state;
   }
 
+  /** The remote media: all live tracks. Tracks change, the stream stays the same. */
+  get stream() {
+    return this.#remoteTracks.stream;
+  }
+
+  /** Stream id → the live remote tracks, as the other side has grouped them. */
+  get streams() {
+    return this.#remoteTracks.streams;
+  }
+
   /**
-   * Sends this track instead of the current one of its kind; null stops sending. Without the
-   * permission `publish`, the track is sent when this peer gets it.
+   * Sends this track instead of the current one of this name; null stops sending. Without the
+   * permission `publish`, the track is sent when this peer gets it. A second video needs `share`.
    *
-   * @param {string} kind `audio` or `video`
+   * @param {string} name `audio`, `video`, or another name for a further track, such as `screen`
    * @param {MediaStreamTrack | null} track
+   * @param {MediaStream} [stream] its id is a key of {@link streams} on the other side; a name keeps
+   *   its first stream. Default: the stream of `audio` and `video`
    */
-  async setTrack(kind, track) {
-    await this.#localTracks.setTrack(kind, track);
+  async setTrack(name, track, stream) {
+    await this.#localTracks.setTrack(name, track, stream);
+    this.#negotiation.onChange();
   }
 
   /** @param {string} [reason] */
@@ -168,7 +189,6 @@ export class Peer extends TypedEmitter {
     for (const name of /** @type {const} */ (['peer-updated', 'peer-detached', 'peer-attached'])) {
       client.on(name, ({ peerId }) => this.#isMine(peerId) && this.#updateInfo(), { signal });
     }
-    this.pc.addEventListener('track', (event) => this.#onTrack(event), { signal });
     this.pc.addEventListener('datachannel', ({ channel }) => channel.label === LABEL && this.#onDataChannel(channel), { signal });
     this.pc.addEventListener('connectionstatechange', () => this.#onConnectionState(), { signal });
   }
@@ -185,20 +205,31 @@ export class Peer extends TypedEmitter {
     return { iceServers, ...this.#rtc, iceTransportPolicy: /** @type {RTCIceTransportPolicy} */ (isRelay ? 'relay' : 'all') };
   }
 
+  /**
+   * Applies the configuration, without the ICE servers that this browser refuses.
+   *
+   * @template T
+   * @param {(configuration: RTCConfiguration) => T} apply
+   */
+  #configure(apply) {
+    // The application has no listener before the constructor returns.
+    return applyConfiguration(this.#configuration(), apply, (error) => queueMicrotask(() => this.emit('error', error)));
+  }
+
   /** New credentials apply to later candidates only. A new policy needs an ICE restart. */
   #onIceServers() {
     const { icePolicy } = this.#client.self ?? {};
     try {
-      this.pc.setConfiguration(this.#configuration());
+      this.#configure((configuration) => this.pc.setConfiguration(configuration));
     } catch (error) {
       this.emit('error', error);
     }
-    if (icePolicy && icePolicy !== this.#icePolicy) this.pc.restartIce();
+    if (icePolicy && icePolicy !== this.#icePolicy) this.#restartIce();
     this.#icePolicy = icePolicy ?? this.#icePolicy;
   }
 
   #onPermissions() {
-    this.#localTracks.setPermitted(this.#client.may('publish')).catch((error) => this.emit('error', error));
+    this.#localTracks.update().catch((error) => this.emit('error', error));
     const gainsData = this.#client.may('data') && !this.#mayUseData;
     this.#mayUseData = this.#client.may('data');
     if (!this.#mayUseData) this.dataChannel?.close();
@@ -235,9 +266,9 @@ export class Peer extends TypedEmitter {
 
   #waitForReturn() {
     if (this.#missingTimer !== undefined) return;
-    const end = Date.now() + MISSING_CONNECTED_MS;
+    const end = performance.now() + MISSING_CONNECTED_MS;
     const check = () => {
-      if (!this.#hasMedia() || Date.now() >= end) this.close('left');
+      if (!this.#hasMedia() || performance.now() >= end) this.close('left');
       else this.#missingTimer = setTimeout(check, MISSING_MS);
     };
     this.#missingTimer = setTimeout(check, MISSING_MS);
@@ -251,26 +282,10 @@ export class Peer extends TypedEmitter {
   /** @param {import('./send-queue.js').ClientFrame} frame */
   #post(frame) {
     const send = this.#client.post({ ...frame, to: this.peerId });
-    send.done.catch((error) => this.#onSendFailed(error, frame.type));
+    // `peer-left` may follow, or the peer is only missing for a moment. The negotiation handles
+    // other errors.
+    send.done.catch(({ code }) => code === 'no_such_peer' && this.#waitForReturn());
     return send;
-  }
-
-  /** @param {SignalingError} error @param {string} type of the frame */
-  #onSendFailed(error, type) {
-    // The negotiation creates a refused description again.
-    if (error.code === 'not_permitted' && type !== 'candidate') return;
-    // `peer-left` may follow, or the peer is only missing for a moment.
-    if (error.code === 'no_such_peer') this.#waitForReturn();
-    else if (this.#state !== 'closed') this.emit('error', error);
-  }
-
-  /** @param {RTCTrackEvent} event */
-  #onTrack(event) {
-    for (const old of this.stream.getTracks()) {
-      if (old.kind === event.track.kind && old !== event.track) this.stream.removeTrack(old);
-    }
-    this.stream.addTrack(event.track);
-    this.emit('track', event);
   }
 
   /** @param {RTCDataChannel} channel */
@@ -291,14 +306,19 @@ export class Peer extends TypedEmitter {
         this.#wasConnected = true;
         return this.#setState('connected');
       case 'disconnected':
-        this.#restartTimer = setTimeout(() => this.pc.restartIce(), DISCONNECTED_MS);
+        this.#restartTimer = setTimeout(() => this.#restartIce(), DISCONNECTED_MS);
         return this.#setState('reconnecting');
       case 'failed':
-        this.pc.restartIce();
+        this.#restartIce();
         return this.#setState(this.#wasConnected ? 'reconnecting' : 'failed');
       default:
         return undefined;
     }
+  }
+
+  #restartIce() {
+    this.pc.restartIce();
+    this.#negotiation.onChange();
   }
 
   /** @param {PeerState} state */

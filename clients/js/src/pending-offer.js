@@ -69,6 +69,11 @@ export class PendingOffer {
     clearTimeout(this.#timer);
   }
 
+  /** @param {PendingMessage} copy */
+  isLatest(copy) {
+    return this.#latest === copy;
+  }
+
   /** @param {number | undefined} offerId the offer that an answer names */
   isAnsweredBy(offerId) {
     return this.#latest !== null && (offerId === undefined || offerId === this.#latest.id);

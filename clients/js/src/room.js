@@ -5,6 +5,7 @@
 import { SignalingClient } from './client.js';
 import { SignalingError } from './codes.js';
 import { guestToken } from './http.js';
+import { nameTracks } from './local-tracks.js';
 import { checkRoomOptions } from './option-checks.js';
 import { Peer } from './peer.js';
 import { TypedEmitter } from './typed-emitter.js';
@@ -30,6 +31,8 @@ import { TypedEmitter } from './typed-emitter.js';
  *
  * @typedef {object} RoomEvents
  * @property {Peer} peer a new connection; `peer.on('closed')` reports its end
+ * @property {{ peerId: string, error: unknown }} error this browser could not create a connection
+ *   to a peer; the room tries it again with the next ICE servers
  */
 
 /** @extends {TypedEmitter<RoomEvents>} */
@@ -40,7 +43,11 @@ export class Room extends TypedEmitter {
   #peers = new Map();
   /** Peers that are in the room, but whose connection the page has closed. @type {Set<string>} */
   #dismissed = new Set();
-  /** Kind → the track that is sent to all peers. @type {Map<string, MediaStreamTrack | null>} */
+  /**
+   * Name → the track that is sent to all peers.
+   *
+   * @type {Map<string, { track: MediaStreamTrack | null, stream?: MediaStream }>}
+   */
   #tracks = new Map();
   #rtc;
   /** The option `room`. */
@@ -58,13 +65,14 @@ export class Room extends TypedEmitter {
     this.#rtc = rtc;
     this.#room = room;
     this.#token = token;
-    for (const track of media?.getTracks() ?? []) this.#tracks.set(track.kind, track);
+    for (const [name, track] of nameTracks(media?.getTracks() ?? [])) this.#tracks.set(name, { track });
     const asGuest = token === undefined ? () => guestToken({ url, room, user, name }) : undefined;
     const source = getToken ?? asGuest;
     this.client = new SignalingClient({ url, handleStorage, token, ticket, getToken: source && (async () => checkToken(await source(), room)) });
     for (const event of /** @type {const} */ (['joined', 'lobby'])) this.client.on(event, ({ roomId }) => this.#checkRoom(roomId));
     this.client.on('joined', ({ peers }) => this.#wrongRoom || this.#connectAll(peers));
     this.client.on('resumed', ({ recovered }) => !recovered && this.#connectNew());
+    this.client.on('ice-servers', () => this.#connectNew());
     this.client.on('peer-joined', ({ peerId }) => this.#peers.has(peerId) || this.#connect(peerId));
   }
 
@@ -103,14 +111,16 @@ export class Room extends TypedEmitter {
   }
 
   /**
-   * Sends this track to all peers instead of the current one of its kind; null stops sending.
+   * Sends this track to all peers instead of the current one of this name; null stops sending.
    *
-   * @param {'audio' | 'video'} kind
+   * @param {string} name `audio`, `video`, or another name for a further track, such as `screen`
    * @param {MediaStreamTrack | null} track
+   * @param {MediaStream} [stream] its id is a key of {@link Peer.streams} on the other side; a name
+   *   keeps its first stream. Default: the stream of `audio` and `video`
    */
-  async setTrack(kind, track) {
-    this.#tracks.set(kind, track);
-    await Promise.all([...this.#peers.values()].map((peer) => peer.setTrack(kind, track)));
+  async setTrack(name, track, stream) {
+    this.#tracks.set(name, { track, stream });
+    await Promise.all([...this.#peers.values()].map((peer) => peer.setTrack(name, track, stream)));
   }
 
   /** Admits a peer from the lobby. Needs `admit`. @param {PeerReference} peer */
@@ -186,11 +196,17 @@ export class Room extends TypedEmitter {
 
   /** @param {string} peerId */
   #connect(peerId) {
-    const tracks = [...this.#tracks.values()].filter((track) => track !== null);
-    const peer = new Peer({ client: this.client, peerId, tracks, rtc: this.#rtc });
-    this.#peers.set(peerId, peer);
-    peer.on('closed', () => this.#onClosed(peerId));
-    this.emit('peer', peer);
+    try {
+      const peer = new Peer({ client: this.client, peerId, rtc: this.#rtc });
+      this.#peers.set(peerId, peer);
+      peer.on('closed', () => this.#onClosed(peerId));
+      for (const [name, { track, stream }] of this.#tracks) {
+        if (track && track.readyState !== 'ended') peer.setTrack(name, track, stream).catch((error) => this.emit('error', { peerId, error }));
+      }
+      this.emit('peer', peer);
+    } catch (error) {
+      this.emit('error', { peerId, error });
+    }
   }
 
   /** @param {string} peerId */

@@ -1,10 +1,11 @@
 /** Perfect negotiation with a scripted RTCPeerConnection; browser tests use a real one. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
+import { mockTime, restoreTime } from './mock-time.js';
 import { createSide, settle } from './scripted-rtc.js';
 
-beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }));
-afterEach(() => mock.timers.reset());
+beforeEach(mockTime);
+afterEach(restoreTime);
 
 const types = (sent) => sent.map(({ type }) => type);
 

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { SignalingError } from '../src/codes.js';
+import { mockTime, restoreTime } from './mock-time.js';
 import { seededRandom } from './scripted-server.js';
 import { createSide, settle } from './scripted-rtc.js';
 
-beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }));
-afterEach(() => mock.timers.reset());
+beforeEach(mockTime);
+afterEach(restoreTime);
 
 /** Creates a side with a pending offer and without jitter. */
 async function createOfferedSide(polite, options) {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, mock, test } from 'node:test';
 import { Room } from '../src/room.js';
+import { mockTime, restoreTime } from './mock-time.js';
 import { ALICE, BOB, CAROL, joinedFrame, peerEntry, resumedFrame, scriptedServer } from './scripted-server.js';
 
 class CountedConnection extends EventTarget {
@@ -18,8 +19,8 @@ class CountedConnection extends EventTarget {
 const GLOBALS = { RTCPeerConnection: CountedConnection, MediaStream: class {}, WebSocket: class {} };
 before(() => Object.assign(globalThis, GLOBALS));
 after(() => Object.keys(GLOBALS).forEach((name) => delete globalThis[name]));
-beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'] }));
-afterEach(() => mock.timers.reset());
+beforeEach(mockTime);
+afterEach(restoreTime);
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 

@@ -8,23 +8,43 @@ export class ScriptedConnection extends EventTarget {
   iceGatheringState = 'new';
   localDescription = null;
   remoteDescription = null;
+  currentLocalDescription = null;
   log = [];
   /** The local and the remote description of the last stable state. */
   agreed = [null, null];
   text = (type) => `local ${type}`;
+  /** Whether it asks for a negotiation after a rollback, as Firefox does and Chromium does not. */
+  firesAfterRollback = false;
   #needed = false;
   /** Whether an ICE restart is still necessary. */
   #restart = false;
 
-  async setLocalDescription() {
-    const type = this.signalingState === 'have-remote-offer' ? 'answer' : 'offer';
-    this.localDescription = { type, sdp: this.text(type) };
+  async createOffer() {
+    return { type: 'offer', sdp: this.text('offer') };
+  }
+
+  async createAnswer() {
+    return { type: 'answer', sdp: this.text('answer') };
+  }
+
+  async setLocalDescription({ type, sdp = this.text(type) } = { type: this.signalingState === 'have-remote-offer' ? 'answer' : 'offer' }) {
+    if (type === 'rollback') return this.#rollBack();
+    this.localDescription = { type, sdp };
     this.log.push(`local ${type}`);
     if (type === 'offer') this.#needed = false;
     this.#setState(type === 'offer' ? 'have-local-offer' : 'stable');
   }
 
+  #rollBack() {
+    this.log.push('rolled back');
+    this.localDescription = this.currentLocalDescription;
+    this.signalingState = 'stable';
+    this.#needed = this.firesAfterRollback;
+    this.#fireIfNeeded();
+  }
+
   async setRemoteDescription({ type, sdp }) {
+    if (type === 'rollback') return this.#rollBack();
     const wanted = type === 'offer' ? this.signalingState !== 'have-remote-offer' : this.signalingState === 'have-local-offer';
     if (!wanted) throw new DOMException(`${type} in ${this.signalingState}`, 'InvalidStateError');
     if (type === 'offer' && this.signalingState === 'have-local-offer') {
@@ -55,6 +75,7 @@ export class ScriptedConnection extends EventTarget {
   #setState(state) {
     this.signalingState = state;
     if (state !== 'stable') return;
+    this.currentLocalDescription = this.localDescription;
     this.agreed = [this.localDescription.sdp, this.remoteDescription.sdp];
     this.#fireIfNeeded();
   }

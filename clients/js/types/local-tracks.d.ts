@@ -1,17 +1,43 @@
 /**
- * The tracks that this side sends over one connection: at most one of each kind, and none without
- * the permission. Owns the senders and their directions. Does not negotiate: the connection asks
- * for a negotiation when a direction changes.
+ * The tracks that this side sends over one connection, each by its name and on its own transceiver:
+ * `audio` and `video`, and any other name, such as `screen`. Sends only what the permissions allow.
+ * Owns the senders and their directions. Does not negotiate: the connection asks for a negotiation
+ * when a direction changes.
  */
 export type TrackConnection = Pick<RTCPeerConnection, 'addTrack' | 'addTransceiver' | 'getTransceivers'>;
+export type LocalTrack = {
+    track: MediaStreamTrack | null;
+    /**
+     * tells the other side which tracks belong together
+     */
+    stream: MediaStream;
+};
+/**
+ * Names the tracks of a stream: the first of each kind by its kind, the others by their ids.
+ *
+ * @param {readonly MediaStreamTrack[]} tracks
+ * @returns {[name: string, track: MediaStreamTrack][]}
+ */
+export declare function nameTracks(tracks: readonly MediaStreamTrack[]): [name: string, track: MediaStreamTrack][];
 export declare class LocalTracks {
     #private;
-    /** @param {TrackConnection} pc @param {boolean} permitted whether this side may send */
-    constructor(pc: TrackConnection, permitted: boolean);
+    /**
+     * @param {TrackConnection} pc
+     * @param {(permission: string) => boolean} may whether this side has the permission now
+     */
+    constructor(pc: TrackConnection, may: (permission: string) => boolean);
     /** Adds receivers, so that a side without tracks has sections to offer. */
     addReceivers(): void;
-    /** @param {string} kind @param {MediaStreamTrack | null} track */
-    setTrack(kind: string, track: MediaStreamTrack | null): Promise<void>;
-    /** @param {boolean} permitted whether this side may send from now on */
-    setPermitted(permitted: boolean): Promise<void>;
+    /**
+     * Sends this track instead of the current one of this name; null stops sending. A track that ends
+     * is no longer sent.
+     *
+     * @param {string} name
+     * @param {MediaStreamTrack | null} track
+     * @param {MediaStream} [stream] default: the stream of microphone and camera. A name keeps its first
+     *   stream, because Chromium may ignore `setStreams`
+     */
+    setTrack(name: string, track: MediaStreamTrack | null, stream?: MediaStream): Promise<void>;
+    /** Applies the permissions of this side again, if they have changed. */
+    update(): Promise<void>;
 }

@@ -30,6 +30,8 @@ export declare class Negotiation {
      * rollback (the impolite side never rolls back, see peer.js).
      */
     renegotiate(): Promise<void>;
+    /** The tracks of this side changed. */
+    onChange(): void;
     /** The permissions of this side changed, so the server may now accept a refused offer. */
     onPermissions(): void;
     stop(): void;

@@ -24,7 +24,15 @@ export type PeerOptions = {
 };
 export type PeerEvents = {
     state: PeerState;
+    /**
+     * a new track arrives
+     */
     track: RTCTrackEvent;
+    /**
+     * a track was added to {@link Peer.stream} or
+     * removed from it; the detail is {@link Peer.streams}
+     */
+    tracks: ReadonlyMap<string, MediaStream>;
     /**
      * {@link Peer.dataChannel} is open
      */
@@ -42,8 +50,6 @@ export type PeerEvents = {
 /** @extends {TypedEmitter<PeerEvents>} */
 export declare class Peer extends TypedEmitter<PeerEvents> {
     #private;
-    /** The remote media: tracks change, the stream stays the same. @readonly */
-    readonly stream: MediaStream;
     /** @readonly @type {RTCPeerConnection} */
     readonly pc: RTCPeerConnection;
     /** One channel for the application; null until it is open. @type {RTCDataChannel | null} */
@@ -56,14 +62,20 @@ export declare class Peer extends TypedEmitter<PeerEvents> {
     /** The public record of the peer. */
     get info(): import("./messages.js").PeerEntry;
     get state(): PeerState;
+    /** The remote media: all live tracks. Tracks change, the stream stays the same. */
+    get stream(): MediaStream;
+    /** Stream id → the live remote tracks, as the other side has grouped them. */
+    get streams(): Map<string, MediaStream>;
     /**
-     * Sends this track instead of the current one of its kind; null stops sending. Without the
-     * permission `publish`, the track is sent when this peer gets it.
+     * Sends this track instead of the current one of this name; null stops sending. Without the
+     * permission `publish`, the track is sent when this peer gets it. A second video needs `share`.
      *
-     * @param {string} kind `audio` or `video`
+     * @param {string} name `audio`, `video`, or another name for a further track, such as `screen`
      * @param {MediaStreamTrack | null} track
+     * @param {MediaStream} [stream] its id is a key of {@link streams} on the other side; a name keeps
+     *   its first stream. Default: the stream of `audio` and `video`
      */
-    setTrack(kind: string, track: MediaStreamTrack | null): Promise<void>;
+    setTrack(name: string, track: MediaStreamTrack | null, stream?: MediaStream): Promise<void>;
     /** @param {string} [reason] */
     close(reason?: string): void;
 }

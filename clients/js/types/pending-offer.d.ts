@@ -34,6 +34,8 @@ export declare class PendingOffer {
     repeat(copy: PendingMessage): void;
     /** The offer was answered or rolled back, or the negotiation stops. */
     stop(): void;
+    /** @param {PendingMessage} copy */
+    isLatest(copy: PendingMessage): boolean;
     /** @param {number | undefined} offerId the offer that an answer names */
     isAnsweredBy(offerId: number | undefined): boolean;
     /** The peer offers too, so it may not have received this offer. */

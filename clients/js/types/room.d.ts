@@ -55,6 +55,14 @@ export type RoomEvents = {
      * a new connection; `peer.on('closed')` reports its end
      */
     peer: Peer;
+    /**
+     * this browser could not create a connection
+     * to a peer; the room tries it again with the next ICE servers
+     */
+    error: {
+        peerId: string;
+        error: unknown;
+    };
 };
 /**
  * @typedef {object} RoomOptions
@@ -77,6 +85,8 @@ export type RoomEvents = {
  *
  * @typedef {object} RoomEvents
  * @property {Peer} peer a new connection; `peer.on('closed')` reports its end
+ * @property {{ peerId: string, error: unknown }} error this browser could not create a connection
+ *   to a peer; the room tries it again with the next ICE servers
  */
 /** @extends {TypedEmitter<RoomEvents>} */
 export declare class Room extends TypedEmitter<RoomEvents> {
@@ -100,12 +110,14 @@ export declare class Room extends TypedEmitter<RoomEvents> {
     /** Leaves the room. Synchronous, so that a page can call it on `pagehide`. */
     leave(): void;
     /**
-     * Sends this track to all peers instead of the current one of its kind; null stops sending.
+     * Sends this track to all peers instead of the current one of this name; null stops sending.
      *
-     * @param {'audio' | 'video'} kind
+     * @param {string} name `audio`, `video`, or another name for a further track, such as `screen`
      * @param {MediaStreamTrack | null} track
+     * @param {MediaStream} [stream] its id is a key of {@link Peer.streams} on the other side; a name
+     *   keeps its first stream. Default: the stream of `audio` and `video`
      */
-    setTrack(kind: 'audio' | 'video', track: MediaStreamTrack | null): Promise<void>;
+    setTrack(name: string, track: MediaStreamTrack | null, stream?: MediaStream): Promise<void>;
     /** Admits a peer from the lobby. Needs `admit`. @param {PeerReference} peer */
     admit(peer: PeerReference): Promise<import("./messages.js").Ack>;
     /** Removes a peer from the lobby. Needs `admit`. @param {PeerReference} peer */

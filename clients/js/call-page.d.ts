@@ -1,0 +1,10 @@
+// The call page imports the client by its place on a server, relative to the page.
+declare module '*/client/index.js' {
+  export * from '@signalbox/source/index.js';
+}
+declare module '*/client/room.js' {
+  export * from '@signalbox/source/room.js';
+}
+declare module '*/client/peer.js' {
+  export * from '@signalbox/source/peer.js';
+}

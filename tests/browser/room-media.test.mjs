@@ -1,0 +1,196 @@
+// The media of a Room: several videos, refused descriptions, declined data, refused ICE servers.
+
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, afterEach, before, describe, it } from 'node:test';
+import { AnyBrowser, BROWSERS } from './any-browser.mjs';
+import { RoomPage } from './room-page.mjs';
+import { until } from './person.mjs';
+import { EmbeddedServer, TestSite } from './servers.mjs';
+
+const KEY = randomBytes(32).toString('hex');
+
+const CONFIG = `
+[ice]
+servers = [{ urls = ["stun:127.0.0.1:3478", "stuns:127.0.0.1:3478"] }, { urls = ["stuns:localhost:5349"] }]
+[roles.guest]
+permissions = ["publish", "message", "share", "data"]
+[roles.speaker]
+permissions = ["publish", "message"]
+`;
+
+for (const name of BROWSERS) {
+  describe(`the media of a room in ${name}`, () => {
+    const site = new TestSite();
+    let browser;
+    let server;
+
+    before(async () => {
+      const config = join(site.dir, `room-media-${name}.toml`);
+      writeFileSync(config, CONFIG);
+      const settings = { SIGNALBOX_API_KEYS: `backend:${KEY}`, SIGNALBOX__AUTH__GUESTS: 'true' };
+      [browser, server] = await Promise.all([AnyBrowser.launch(name), EmbeddedServer.start(site, settings, ['--config', config])]);
+    });
+    after(async () => {
+      await browser?.close();
+      await site.close();
+    });
+    afterEach(async () => assert.deepEqual(await browser.closePages(), [], 'no page reports an error'));
+
+    const tokenFor = async (room, user, role) => {
+      const headers = { Authorization: `Basic ${Buffer.from(`backend:${KEY}`).toString('base64')}`, 'Content-Type': 'application/json' };
+      const answer = await fetch(`${server.origin}/auth/token`, { method: 'POST', headers, body: JSON.stringify({ room, user, role }) });
+      return (await answer.json()).token;
+    };
+
+    /** Two people with cameras, who are connected. */
+    const openCall = async (room, { bobRole } = {}) => {
+      const token = bobRole && (await tokenFor(room, 'bob', bobRole));
+      const alice = await RoomPage.join(browser, server.origin, { room, name: 'Alice' });
+      const bob = await RoomPage.join(browser, server.origin, { room, name: 'Bob', token });
+      for (const one of [alice, bob]) {
+        await one.isConnected();
+        await one.until('the camera arrives', () => peer.stream.getVideoTracks().length === 1);
+        await one.run(() => void (globalThis.camera = peer.stream.getVideoTracks()[0]));
+      }
+      return [alice, bob];
+    };
+
+    /** Firefox refuses the `stuns:` servers of both connections of a page. */
+    const errorsOf = async (one) => (await one.run(() => errors)).filter((error) => error !== 'ice_server_refused');
+
+    it('a refused ICE server is skipped and reported, and the call connects', async () => {
+      const [alice, bob] = await openCall('ice');
+      for (const one of [alice, bob]) {
+        const urls = await one.run(() => peer.pc.getConfiguration().iceServers.flatMap(({ urls: some }) => some));
+        const refused = await one.run(() => errors);
+        const [expected, reports] = name === 'firefox' ? [['stun:127.0.0.1:3478'], 2] : [['stun:127.0.0.1:3478', 'stuns:127.0.0.1:3478', 'stuns:localhost:5349'], 0];
+        assert.deepEqual([urls, refused], [expected, Array(reports).fill('ice_server_refused')]);
+      }
+    });
+
+    for (const [how, start, stop] of [
+      ['with setTrack', () => room.setTrack('screen', picture.getVideoTracks()[0], (globalThis.group ??= new MediaStream())), () => room.setTrack('screen', null)],
+      ['with its own sender', () => void (globalThis.sender = peer.pc.addTrack(picture.getVideoTracks()[0], picture)), () => peer.pc.removeTrack(sender)],
+      ['with its own transceiver, which is stopped', () => void (globalThis.screen2 = peer.pc.addTransceiver(picture.getVideoTracks()[0], { streams: [picture] })), () => screen2.stop()],
+    ]) {
+      it(`a screen is shown beside the camera, and leaves no dead track (${how})`, async () => {
+        const [alice, bob] = await openCall(`screen-${how.length}`);
+        for (let round = 0; round < 2; round++) {
+          await alice.run(() => void (globalThis.picture = startPicture()));
+          await alice.run(start);
+          const id = await alice.run(() => globalThis.group?.id ?? picture.id);
+          await bob.until('the screen is shown beside the camera', async (id) => {
+            const [first] = peer.stream.getVideoTracks();
+            const isShown = peer.stream.getVideoTracks().length === 2 && first === camera && peer.streams?.get(id) !== undefined && (await shows(peer.streams.get(id))) && (await shows(peer.stream));
+            return isShown || [peer.stream.getVideoTracks().length, first === camera, [...(peer.streams?.keys() ?? [])], id];
+          }, id);
+          await alice.run(stop);
+          await bob.until('only the camera is left', async (id) => {
+            const tracks = peer.stream.getVideoTracks();
+            return (tracks.length === 1 && tracks[0] === camera && !peer.streams.has(id) && (await shows(peer.stream))) || tracks.length;
+          }, id);
+        }
+        // The other direction uses the sections that are free.
+        await bob.run(() => {
+          globalThis.picture = startPicture();
+          return room.setTrack('screen', picture.getVideoTracks()[0], picture);
+        });
+        await alice.until('the other screen is shown', () => peer.stream.getVideoTracks().length === 2 && peer.stream.getVideoTracks()[0] === camera);
+        assert.deepEqual([await errorsOf(alice), await errorsOf(bob)], [[], []]);
+      });
+    }
+
+    it('without the permission `share` no second video is offered', async () => {
+      const [alice, bob] = await openCall('share', { bobRole: 'speaker' });
+      await bob.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
+      await alice.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
+      await bob.until('the screen of Alice is shown', () => peer.stream.getVideoTracks().length === 2);
+      assert.deepEqual([await errorsOf(bob), await alice.run(() => peer.stream.getVideoTracks().length)], [[], 1]);
+    });
+
+    it('a screen that Bob may not send is refused once, and then both go on', async () => {
+      const [alice, bob] = await openCall('not-permitted', { bobRole: 'speaker' });
+      await bob.run(() => void (globalThis.sender = peer.pc.addTrack(startPicture().getVideoTracks()[0], new MediaStream())));
+      await bob.until('Bob is told', () => errors.includes('not_permitted') || [errors, offers]);
+      await bob.until('the offer is rolled back', () => peer.pc.signalingState === 'stable');
+      await bob.run(() => {
+        peer.pc.removeTrack(sender);
+        return room.setTrack('sound', new AudioContext().createMediaStreamDestination().stream.getAudioTracks()[0]);
+      });
+      await alice.until('the later sound of Bob arrives', () => peer.stream.getAudioTracks().length === 2);
+      await alice.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
+      await bob.until('the screen of Alice is shown', () => peer.stream.getVideoTracks().length === 2);
+      assert.deepEqual([await errorsOf(bob), await errorsOf(alice)], [['not_permitted'], []]);
+    });
+
+    it('an offer that is too large is rolled back and reported once, and then both go on', async () => {
+      const [alice, bob] = await openCall('too-large');
+      await alice.run(() => void (globalThis.many = Array.from({ length: 60 }, () => peer.pc.addTransceiver('video'))));
+      await alice.until('Alice is told', () => errors.includes('too_large') || errors);
+      await alice.until('the offer is rolled back', () => peer.pc.signalingState === 'stable');
+
+      await bob.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
+      await alice.until('the screen of Bob is shown', () => peer.stream.getVideoTracks().length === 2);
+
+      await alice.run(() => {
+        for (const transceiver of many) transceiver.stop();
+        return room.setTrack('screen', startPicture().getVideoTracks()[0]);
+      });
+      await bob.until('the screen of Alice is shown', () => peer.stream.getVideoTracks().length === 2);
+      for (const one of [alice, bob]) await one.until('the camera is still shown', () => shows(new MediaStream([camera])));
+      assert.deepEqual([await errorsOf(alice), await errorsOf(bob)], [['too_large'], []]);
+    });
+
+    it('an answer that is too large is rolled back on both sides, and then both go on', async () => {
+      const [alice, bob] = await openCall('large-answer');
+      await bob.run(() => void (pads = 'answer'));
+      await alice.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
+      await bob.until('Bob is told', () => errors.includes('too_large') || errors);
+      await alice.until('Alice is told', () => errors.includes('offer_refused') || errors);
+      for (const one of [alice, bob]) await one.until('stable', () => peer.pc.signalingState === 'stable');
+      await bob.run(() => {
+        pads = '';
+        return room.setTrack('screen', startPicture().getVideoTracks()[0]);
+      });
+      await alice.until('the screen of Bob is shown', () => peer.stream.getVideoTracks().length === 2);
+      await bob.until('the screen of Alice is shown', () => peer.stream.getVideoTracks().length === 2);
+      for (const one of [alice, bob]) await one.until('the camera is still shown', () => shows(new MediaStream([camera])));
+      assert.deepEqual([await errorsOf(alice), await errorsOf(bob)], [['offer_refused'], ['too_large']]);
+    });
+
+    it('a first offer that is refused is reported once, and a later one connects with data', async () => {
+      const pages = [];
+      for (const name of ['Alice', 'Bob']) {
+        const page = await RoomPage.join(browser, server.origin, { room: 'first', name, camera: name === 'Alice', pads: 'offer' });
+        pages.push(page);
+      }
+      const told = () => Promise.all(pages.map((page) => page.run(() => errors.includes('too_large'))));
+      await until('one of them is told', async () => (await told()).includes(true));
+      const offerer = pages[(await told()).indexOf(true)];
+      await offerer.run(() => {
+        pads = '';
+        return room.setTrack('screen', startPicture().getVideoTracks()[0]);
+      });
+      for (const page of pages) await page.isConnected();
+      const other = pages.find((page) => page !== offerer);
+      await other.until('the screen arrives', () => peer.stream.getVideoTracks().length > 0);
+      await offerer.until('the data channel opens', () => peer.info.polite || peer.dataChannel?.readyState === 'open');
+    });
+
+    it('a declined data section causes no error, whichever side offers', async () => {
+      for (let round = 0; round < 3; round++) {
+        const [alice, bob] = await openCall(`declined-${round}`, { bobRole: 'speaker' });
+        await alice.run(() => void peer.pc.createDataChannel('extra'));
+        await alice.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
+        await bob.until('the screen of Alice is shown', () => peer.stream.getVideoTracks().length === 2);
+        for (const one of [alice, bob]) await one.isConnected();
+        assert.deepEqual([await errorsOf(alice), await errorsOf(bob)], [[], []]);
+        assert.ok((await alice.run(() => offers)) <= 6, 'the declined section is not offered again and again');
+        await browser.closePages();
+      }
+    });
+  });
+}
