@@ -82,6 +82,12 @@ async fn run_services(loaded: LoadedConfig, reloads: ConfigReloads) -> anyhow::R
     let LoadedConfig { settings, secrets, .. } = loaded;
     let address = settings.server.listen;
     let (keys, handle_keys) = load_keys(&settings, &secrets)?;
+    if settings.auth.keys_dir.is_none() && secrets.auth.is_none() {
+        tracing::info!(
+            event = "own_secret",
+            "AUTH_SECRET is not set: a random key signs tokens until this process ends"
+        );
+    }
     let guests_allowed = are_guests_allowed(&settings);
     let gate = RequestGate::new(&settings.server);
     let listener = open_listener(address, settings.limits.socket_buffer.0)?;
@@ -225,7 +231,7 @@ fn load_keys(
         (Some(_), None) if secrets.handle_key.is_none() => {
             return Err(missing("SIGNALBOX_SESSION_KEY").into());
         }
-        (None, None) if loopback => Some(temporary_secret()?),
+        (None, None) if loopback => Some(random_secret()?),
         (None, None) => return Err(missing("AUTH_SECRET").into()),
         _ => None,
     };
@@ -240,15 +246,6 @@ fn load_keys(
         (None, None) => return Err(missing("AUTH_SECRET").into()),
     };
     Ok((keys, handle_keys))
-}
-
-/// A random secret that signs tokens until the process ends.
-fn temporary_secret() -> anyhow::Result<SharedSecret> {
-    tracing::info!(
-        event = "own_secret",
-        "AUTH_SECRET is not set: a random key signs tokens until this process ends"
-    );
-    random_secret()
 }
 
 fn random_secret() -> anyhow::Result<SharedSecret> {

@@ -399,6 +399,7 @@ async fn a_logged_refusal_says_what_to_add_and_is_bounded() {
         let host = "host_not_allowed host=other.example (add it to server.allowed_hosts)";
         assert_eq!(count(host), 1, "{binary}: {log}");
         assert!(count("add it to server.allowed_origins") <= 20, "{binary}: not bounded");
+        assert!(count("remedy=\"add the web site to server.allowed_origins\"") >= 63, "{binary}: {log}");
         assert!(count("code=\"origin_not_allowed\"") >= 63, "{binary}: the access log has the code: {log}");
     }
 }

@@ -170,7 +170,7 @@ async fn name_that_is_no_room_is_refused_with_the_rule_on_every_path() {
                 let body = if method == "GET" || method == "DELETE" { Value::Null } else { json!({}) };
                 let found = call(&service, &key, method, &concrete, body).await;
                 // Other parts of these paths were made up, and some need a user.
-                let is_read = found.0 != 401 && found.1["code"] != "not_found";
+                let is_read = found.0 != 401 && !found.1.is_null();
                 if is_read {
                     answers.push(found);
                 }

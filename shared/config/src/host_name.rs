@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use url::Host;
@@ -48,12 +48,12 @@ impl HostName {
         )
     }
 
-    /// Whether the host is this machine itself: a loopback address or `localhost`.
+    /// Whether the host is this machine itself: `localhost`, `127.0.0.1` or `[::1]`.
     pub fn is_loopback(&self) -> bool {
         match &self.0 {
             Host::Domain(name) => name == "localhost",
-            Host::Ipv4(address) => address.is_loopback(),
-            Host::Ipv6(address) => address.is_loopback(),
+            Host::Ipv4(address) => *address == Ipv4Addr::LOCALHOST,
+            Host::Ipv6(address) => *address == Ipv6Addr::LOCALHOST,
         }
     }
 }

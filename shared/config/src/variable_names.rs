@@ -13,6 +13,16 @@ use crate::{
 const OTHER_VARIABLES: [&str; 4] =
     ["SIGNALBOX_LISTEN", "SIGNALBOX_URL", "SIGNALBOX_API_KEY", "SIGNALBOX_API_KEY_FILE"];
 
+/// Variables of docker-compose.yml and of the tests, which a shell may pass on to a service.
+const OTHER_READERS: [&str; 6] = [
+    "SIGNALBOX_NET",
+    "SIGNALBOX_MEMORY",
+    "SIGNALBOX_NOFILE",
+    "SIGNALBOX_BIN",
+    "SIGNALBOX_BIN_DIR",
+    "SIGNALBOX_TEST_",
+];
+
 /// The start of the names that only Signalbox has.
 const OWN_PREFIXES: [&str; 2] = ["SIGNALBOX", "AUTH_SECRET"];
 
@@ -40,7 +50,10 @@ pub(crate) fn check_other_variables(settings: &ServiceSettings, env: &EnvVars) -
     let mut known: Vec<String> = SECRET_VARIABLES.into_iter().chain(endpoints).flat_map(with_file).collect();
     known.extend(OTHER_VARIABLES.map(str::to_owned));
     let is_wrong = |name: &&str| {
-        !is_setting(name) && !known.iter().any(|known| known == name) && !is_service_link(name, &env[*name])
+        !is_setting(name)
+            && !known.iter().any(|known| known == name)
+            && !has_other_reader(name)
+            && !is_service_link(name, &env[*name])
     };
     match set_variables(env).into_iter().find(is_wrong) {
         None => Ok(()),
@@ -60,6 +73,11 @@ fn set_variables(env: &EnvVars) -> Vec<&str> {
     let mut names: Vec<&str> = set.map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     names
+}
+
+/// A name of [`OTHER_READERS`]; one that ends with an underscore is a prefix.
+fn has_other_reader(name: &str) -> bool {
+    OTHER_READERS.iter().any(|other| name == *other || other.ends_with('_') && name.starts_with(other))
 }
 
 fn with_file(name: &str) -> [String; 2] {
@@ -181,6 +199,8 @@ mod tests {
             "SIGNALBOX__API_KEYS__BACKEND__SCOPES",
             "SIGNALBOX__ROLES__GUEST__CANDIDATES__DROP_PRIVATE",
             "signalbox__limits__burst",
+            "SIGNALBOX_NET",
+            "SIGNALBOX_TEST_LOGS",
             "PATH",
             "AUTH_TOKEN",
         ]

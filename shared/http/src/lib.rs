@@ -7,6 +7,7 @@
 //! - [`RequestGate`], [`guard_request`]: the checks, security headers and access log of every
 //!   request
 //! - [`configure_health`], [`serve_metrics`]: the routes for operators
+//! - [`remedy_of`]: what an operator can do about a refusal
 //! - [`HttpClient`]: requests to other servers within bounds; [`JwksCache`]: their public keys
 //! - [`run_process`], [`open_listener`], [`stop_signal()`]: start and stop of the process;
 //!   [`ConfigReloads`]: its changes of configuration
@@ -28,6 +29,7 @@ mod process;
 mod query_params;
 mod refusal_log;
 mod reload;
+mod remedy;
 mod request_gate;
 mod route;
 mod stop_signal;
@@ -55,6 +57,7 @@ pub use metrics::{counter_family, open_metrics_listener, serve_metrics};
 pub use process::{ProcessError, print_notice, print_text, run_process};
 pub use query_params::parse_query;
 pub use reload::{ConfigReloads, SecretCheck};
+pub use remedy::remedy_of;
 pub use request_gate::{RequestGate, guard_request, is_local_request};
 pub use route::{not_found, resource};
 pub use stop_signal::stop_signal;

@@ -27,6 +27,7 @@ use crate::{
     health::HEALTH_PATHS,
     problem_response,
     refusal_log::RefusalLog,
+    remedy::remedy_of,
 };
 
 /// Headers that a proxy adds.
@@ -212,10 +213,11 @@ fn log_request<B>(method: &Method, response: &ServiceResponse<B>, start: Instant
     let path = pattern.as_deref().unwrap_or("-");
     let (status, ms) = (response.status().as_u16(), start.elapsed().as_micros() as f64 / 1_000.0);
     let code = response.response().extensions().get::<ProblemCode>().map(|code| code.0);
+    let remedy = code.and_then(remedy_of);
     if path.starts_with("/health/") {
-        tracing::debug!(target: "signalbox_http::access", %method, path, status, code, ms, "request");
+        tracing::debug!(target: "signalbox_http::access", %method, path, status, code, remedy, ms, "request");
     } else {
-        tracing::info!(target: "signalbox_http::access", %method, path, status, code, ms, "request");
+        tracing::info!(target: "signalbox_http::access", %method, path, status, code, remedy, ms, "request");
     }
 }
 

@@ -28,7 +28,7 @@ use actix_service::{ServiceFactory, fn_factory, fn_service, map_config};
 use actix_web::{App, dev::AppConfig, middleware::from_fn, web};
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::SinkExt as _;
-use signalbox_http::{KEEP_ALIVE, REQUEST_HEAD_DEADLINE};
+use signalbox_http::{KEEP_ALIVE, REQUEST_HEAD_DEADLINE, remedy_of};
 use signalbox_protocol::{SUBPROTOCOL, problem::Problem};
 use tokio::net::TcpStream;
 
@@ -117,7 +117,8 @@ async fn handle_upgrade(node: &Arc<SignalNode>, request: &Request, mut framed: F
         Ok(upgrade) => upgrade,
         Err(problem) => {
             node.registry.context().metrics.count_refused_upgrade(problem.code);
-            tracing::info!(event = "upgrade_refused", status = problem.status, code = problem.code);
+            let remedy = remedy_of(problem.code);
+            tracing::info!(event = "upgrade_refused", status = problem.status, code = problem.code, remedy);
             return send_http_refusal(&mut framed, &problem).await;
         }
     };
