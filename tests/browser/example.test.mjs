@@ -1,6 +1,7 @@
 // The examples of the client and the code in the README files, without a change.
 
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -97,6 +98,18 @@ for (const name of BROWSERS) {
         await pages[1].goto('about:blank');
         await Promise.all([playsVideos(pages[0], 1), playsVideos(pages[2], 1)]);
       }
+      assert.deepEqual(await browser.closePages(), []);
+    });
+
+    it('keep connections of their own over a restart of the server, and connect a new page after it', async () => {
+      const server = await EmbeddedServer.start(site, { AUTH_SECRET: randomBytes(48).toString('base64') });
+      const call = `${await startExampleSite(site, server.port)}/pages/own-connection.js`;
+      const pages = [await browser.open(call), await browser.open(call)];
+      await Promise.all(pages.map((page) => playsVideos(page, 1)));
+      await server.kill();
+      await server.start();
+      pages.push(await browser.open(call));
+      await Promise.all(pages.map((page) => playsVideos(page, 2)));
       assert.deepEqual(await browser.closePages(), []);
     });
 

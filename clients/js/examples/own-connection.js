@@ -48,7 +48,13 @@ function connect({ peerId, polite }) {
   pc.ontrack = ({ streams: [stream] }) => (video.srcObject = stream);
   pc.onconnectionstatechange = () => pc.connectionState === 'failed' && pc.restartIce();
   if (!polite) addTracks();
-  connections.set(peerId, { receive, restart, close: () => (pc.close(), video.remove(), connections.delete(peerId)) });
+  const close = () => {
+    pc.close();
+    video.remove();
+    if (connections.get(peerId) === connection) connections.delete(peerId);
+  };
+  const connection = { receive, restart, close };
+  connections.set(peerId, connection);
 }
 
 function connectAll(peers) {
@@ -59,13 +65,18 @@ function connectAll(peers) {
 // A new peer: at first, and after a resume was impossible. A detached peer is in `peers` too: an
 // offer waits until it resumes, and `peer-left` follows if it does not.
 client.on('joined', ({ peers }) => connectAll(peers));
-client.on('peer-joined', (peer) => connections.has(peer.peerId) || connect(peer));
+// A peer that is known already has come back after the server had lost its state.
+client.on('peer-joined', (peer) => (connections.has(peer.peerId) ? connections.get(peer.peerId).restart() : connect(peer)));
 client.on('peer-left', ({ peerId }) => connections.get(peerId)?.close());
 for (const type of ['offer', 'answer', 'candidate']) client.on(type, (frame) => void connections.get(frame.from)?.receive(frame));
-// Without `recovered`, frames may be lost, so the two sides may have different descriptions.
+// Without `recovered`, frames may be lost, so the two sides may have different descriptions. A peer
+// that is missing may come back in a moment.
 client.on('resumed', ({ recovered }) => {
   if (recovered) return;
-  for (const [peerId, connection] of connections) (client.peers.has(peerId) ? connection.restart : connection.close)();
+  for (const [peerId, connection] of connections) {
+    if (client.peers.has(peerId)) connection.restart();
+    else setTimeout(() => client.peers.has(peerId) || connection.close(), 5_000);
+  }
   for (const peer of client.peers.values()) if (!connections.has(peer.peerId)) connect(peer);
 });
 addEventListener('pagehide', () => client.leave());
