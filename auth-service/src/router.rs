@@ -27,11 +27,11 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
         for ApiPath { pattern, methods, routes } in api_paths() {
             let path = resource(pattern, methods).app_data(bodies.clone());
             let path = routes.into_iter().fold(path, |path, route| path.route(route));
-            // The key set is public: it allows every site itself.
+            // The key set is public, also to a denied address.
             if pattern.starts_with("/.well-known/") {
                 config.service(path);
             } else {
-                config.service(resource_guard::with_cors(path, &context.gate));
+                config.service(path.wrap(from_fn(resource_guard::refuse_denied_address)));
             }
         }
         let feed = resource("/ws/events", "GET").route(web::get().to(event_feed::get));

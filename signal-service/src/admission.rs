@@ -55,7 +55,7 @@ use crate::{
 pub enum CredentialSource<'a> {
     /// An upgrade: `?token=` or the subprotocol `token.T`.
     Upgrade(&'a str, &'a HeaderMap),
-    /// `GET /ws/validate`: `?token=` or `Authorization: Bearer`.
+    /// `GET /ws/validate`: `Authorization`, or the query.
     Validate(&'a str, &'a HeaderMap),
 }
 
@@ -502,9 +502,15 @@ impl RequestCredentials {
         Ok(())
     }
 
+    /// A token after `Bearer`, or a handle after `Resume`.
     fn read_authorization(&mut self, headers: &HeaderMap) {
-        let values = headers.get_all(header::AUTHORIZATION).filter_map(|value| value.to_str().ok());
-        self.tokens.extend(values.filter_map(|value| value.strip_prefix("Bearer ")).map(str::to_owned));
+        for value in headers.get_all(header::AUTHORIZATION).filter_map(|value| value.to_str().ok()) {
+            if let Some(token) = value.strip_prefix("Bearer ") {
+                self.tokens.push(token.to_owned());
+            } else if let Some(handle) = value.strip_prefix("Resume ") {
+                self.handles.push(handle.to_owned());
+            }
+        }
     }
 
     /// The only handle, if there is one.

@@ -2,10 +2,14 @@
 //!
 //! Owns: `/ws/validate`, and the answer to a plain request for `/ws/signal`. Must not: serve an
 //! upgrade (`connection::upgrade`).
+//!
+//! A page that may not read the answer of `/ws/validate` can at least find out that there is one, by
+//! a request with the mode `no-cors`. So its answers are not limited to the own site; without
+//! credentials they say nothing.
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, http::header, middleware::DefaultHeaders, web};
 use signalbox_http::{ApiError, configure_health, not_found, resource};
 use signalbox_protocol::problem::Problem;
 
@@ -14,9 +18,11 @@ use crate::{admission::CredentialSource, node::SignalNode};
 /// The routes of a node besides the upgrade of `/ws/signal`. The process owns health.
 pub fn configure_signal_routes(node: Arc<SignalNode>) -> impl FnOnce(&mut web::ServiceConfig) {
     move |config| {
+        let any_site = DefaultHeaders::new().add((header::CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin"));
+        let validate = resource("/ws/validate", "GET").route(web::get().to(validate_credentials));
         config
             .app_data(web::Data::from(node))
-            .service(resource("/ws/validate", "GET").route(web::get().to(validate_credentials)))
+            .service(validate.wrap(any_site))
             .service(resource("/ws/signal", "GET").route(web::get().to(upgrade_required)));
     }
 }

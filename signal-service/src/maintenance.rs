@@ -69,7 +69,8 @@ pub(crate) fn start_maintenance(registry: &Arc<RoomRegistry>, timing: &TimingSet
         last_census: Mutex::new(Arc::new(own_census)),
         needs_reconcile: AtomicBool::new(true),
     });
-    let poll_interval = (timing.resume_window.0 / 8).clamp(Duration::from_millis(50), Duration::from_secs(1));
+    let shortest_window = timing.resume_window.0.min(timing.going_window.0);
+    let poll_interval = (shortest_window / 8).clamp(Duration::from_millis(50), Duration::from_secs(1));
     let runtime = &registry.context().runtime;
     runtime.spawn(maintenance.clone().run_lease_renewal());
     runtime.spawn(maintenance.clone().run_room_recovery());

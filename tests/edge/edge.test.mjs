@@ -215,6 +215,37 @@ describe('the edge', () => {
       assert.equal((await tight.request(`/ws/validate?token=${SECRET}`)).status, 429, 'validation requests count too');
     });
 
+    it('a page of another origin can read every answer of the edge itself', async () => {
+      const limits = { EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '1', EDGE_AUTH_PER_MINUTE: '6', EDGE_AUTH_BURST: '1' };
+      const [tight, dead] = [await startLimitedEdge(limits), await site.startEdge({ signal: [1], auth: [1] })];
+      const headers = { Origin: 'https://app.example' };
+      const bearer = { ...headers, authorization: `Bearer ${SECRET}` };
+      const resume = { ...headers, authorization: `Resume ${HANDLE}` };
+      const rows = [];
+      for (const [path, method, more] of [['/ws/validate', 'GET', bearer], ['/ws/validate', 'GET', resume], ['/auth/token', 'POST', headers], ['/api/rooms', 'GET', bearer], ['/.well-known/jwks.json', 'GET', headers]]) {
+        for (let n = 0; n < 3; n += 1) await tight.request(path, { method, headers: more });
+        rows.push([429, await tight.request(path, { method, headers: more }), path], [503, await dead.request(path, { method, headers: more }), path]);
+      }
+      rows.push([413, await edge.request('/auth/token', { method: 'POST', headers, body: 'x'.repeat(70_000) }), '/auth/token']);
+      for (const [status, answer, path] of rows) {
+        assert.deepEqual([answer.status, answer.headers['access-control-allow-origin']], [status, '*'], path);
+        assert.equal(typeof answer.json().code, 'string', path);
+        if (status !== 413) assert.equal(answer.headers['access-control-expose-headers'], 'Retry-After', path);
+        // A page may also find out that there is an answer without reading it.
+        assert.equal(answer.headers['cross-origin-resource-policy'], 'cross-origin', path);
+      }
+    });
+
+    it('a preflight, whose refusal no page can read, has the large bucket', async () => {
+      const tight = await startLimitedEdge({ EDGE_WS_PER_MINUTE: '1', EDGE_WS_BURST: '1', EDGE_AUTH_PER_MINUTE: '1', EDGE_AUTH_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '3' });
+      const headers = { Origin: 'https://app.example', 'Access-Control-Request-Method': 'GET', 'Access-Control-Request-Headers': 'authorization' };
+      for (const path of ['/auth/token', '/ws/validate']) {
+        const statuses = await collectStatuses(5, () => tight.request(path, { method: 'OPTIONS', headers }));
+        assert.deepEqual(statuses, [200, 200, 200, 200, 429], path);
+        assert.equal((await tight.request(path)).status, 200, `${path}: the bucket of requests is full`);
+      }
+    });
+
     it('a resume has its own bucket', async () => {
       const tight = await startLimitedEdge({ EDGE_WS_PER_MINUTE: '6', EDGE_WS_BURST: '1', EDGE_RESUMES_PER_MINUTE: '6', EDGE_RESUMES_BURST: '3' });
       assert.deepEqual(await collectStatuses(3, openAndClose(tight, `/ws/signal?token=${SECRET}`)), [101, 101, 429]);
@@ -252,6 +283,7 @@ describe('the edge', () => {
           assert.equal(await upgradeStatus(target, `/ws/signal${query}`, headers), 101, query);
         }
         assert.equal((await target.request(`/ws/validate?resume=${HANDLE}`)).status, 200);
+        assert.equal((await target.request('/ws/validate', { headers: { authorization: `Resume ${HANDLE}` } })).status, 200);
       });
 
       it('a new connection cannot use the resume bucket', async () => {
@@ -322,6 +354,11 @@ describe('the edge', () => {
           assert.equal(await upgradeStatus(target, `/ws/signal?${resume}`, headers), 429);
         }
         assert.equal(await rawStatus(target, '/ws/validate', offer('signalbox.v1', `resume.${HANDLE}`)), 429, 'no handle is read there');
+        for (const value of [`Resume ${HANDLE}.x`, 'Resume x', `Resume  ${HANDLE}`, `resume ${HANDLE}`, `Resume ${HANDLE}, Bearer ${SECRET}`, `Bearer ${SECRET}, Resume ${HANDLE}`]) {
+          assert.equal(await rawStatus(target, '/ws/validate', { authorization: value }), 429, value);
+        }
+        assert.equal(await rawStatus(target, `/ws/validate?token=${SECRET}`, { authorization: `Resume ${HANDLE}` }), 429, 'a token and a handle');
+        assert.equal(await upgradeStatus(target, '/ws/signal', { authorization: `Resume ${HANDLE}` }), 429, 'an upgrade');
         for (const path of [`/ws/../ws/signal?${resume}&token=${SECRET}`, `/ws/%73ignal?token=${SECRET}&${resume}`, `//ws/signal?token=${SECRET}`]) {
           assert.notEqual(await upgradeStatus(target, path), 101, path);
         }

@@ -34,6 +34,55 @@ on_each_store! {
         }
     }
 
+    /// A page that cannot read a refusal retries without end. So this holds for each operation of the
+    /// OpenAPI document, and for the answers that no operation gives.
+    async fn every_answer_is_readable_from_an_allowed_origin(cluster, [("SERVER__ALLOWED_ORIGINS", "https://app.example"), ("LIMITS__CONNECTIONS", "1")]) {
+        let (page, auth, node) = ("https://app.example", cluster.auth_address(), cluster.nodes[0].address);
+        let _only_place = cluster.room("r").join_on(&cluster.nodes[0], "alice").await;
+        let document = Request::get("/api/openapi.json").send(auth).await.json();
+        let mut rows = vec![
+            ("GET", "/ws/validate".to_owned(), node),
+            ("GET", "/ws/validate?resume=a.b&resume=c.d".to_owned(), node),
+            ("GET", format!("/ws/validate?token={}", cluster.sign_token("r", "bob")), node),
+            ("POST", "/ws/validate".to_owned(), node),
+            ("GET", "/ws/signal".to_owned(), node),
+            ("GET", "/ws/events".to_owned(), auth),
+            ("GET", "/nowhere".to_owned(), node),
+            ("GET", "/nowhere".to_owned(), auth),
+        ];
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+                if operations.get(method.to_lowercase()).is_some() {
+                    rows.push((method, path.replace(['{', '}'], ""), auth));
+                }
+            }
+        }
+        assert!(rows.len() > 40, "the document lists the operations: {rows:?}");
+        for (method, target, address) in rows {
+            let request = || Request::call(method, &target, &serde_json::Value::Null);
+            let wrong_host = request().header("Host", "evil.example");
+            for (what, request) in [("answer", request()), ("answer under another host name", wrong_host)] {
+                let answer = request.clone().header("Origin", page).send(address).await;
+                let reader = answer.header("access-control-allow-origin").unwrap_or_default();
+                assert!(reader == page || reader == "*", "{method} {target}: no page may read the {what} {}", answer.status);
+                assert!(answer.header("access-control-expose-headers").unwrap_or_default().contains("Retry-After"), "{method} {target}");
+                let foreign = request.header("Origin", "https://other.example").send(address).await;
+                assert!(matches!(foreign.header("access-control-allow-origin"), None | Some("*")), "{method} {target}");
+            }
+            let preflight = async |origin: &str| {
+                let request = Request::call("OPTIONS", &target, &serde_json::Value::Null).header("Access-Control-Request-Method", method);
+                request.header("Access-Control-Request-Headers", "authorization").header("Origin", origin).send(address).await
+            };
+            let allowed = preflight(page).await;
+            assert_eq!((allowed.status, allowed.header("access-control-allow-origin")), (200, Some(page)), "{method} {target}");
+            assert!(allowed.header("access-control-allow-headers").unwrap_or_default().contains("Authorization"), "{method} {target}");
+            preflight("https://other.example").await.assert_problem(403, "origin_not_allowed");
+        }
+        // A page of another site cannot read this, but finds out that there is an answer.
+        let unread = Request::get("/ws/validate").header("Origin", "https://other.example").send(node).await;
+        assert_eq!(unread.header("cross-origin-resource-policy"), Some("cross-origin"));
+    }
+
     async fn a_foreign_host_name_that_resolves_to_loopback_is_refused(cluster) {
         let node = &cluster.nodes[0];
         let target = |path: &str| format!("{path}?token={}", cluster.sign_token("r", "alice"));

@@ -1,7 +1,12 @@
 //! Presence: each other peer of the room receives each change of a peer exactly once.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
-use signalbox_tests::peer::TestPeer;
+use signalbox_tests::{
+    cluster::RESUME_WINDOW,
+    peer::{TestConnection, TestPeer},
+};
 
 on_each_store! {
     async fn the_joined_message_is_complete(cluster) {
@@ -16,6 +21,7 @@ on_each_store! {
         assert_eq!((&joined["seq"], &joined["features"]), (&json!(0), &json!(["resume"])));
         assert!(joined["resume"].as_str().unwrap().len() > 64);
         assert_eq!((&joined["pingInterval"], &joined["icePolicy"]), (&json!(25_000), &json!("all")));
+        assert_eq!(joined["resumeWindow"], json!(RESUME_WINDOW.as_millis() as u64));
         assert_eq!((&joined["iceServers"], joined["node"].as_str().unwrap().len()), (&json!([]), 32));
         let entry = &joined["peers"][0];
         assert_eq!((&entry["peerId"], &entry["userId"]), (&json!(alice.id()), &json!("alice")));
@@ -92,6 +98,42 @@ on_each_store! {
         bob.close().await;
         assert_eq!(alice.next().await["type"], "peer-detached");
         assert_eq!(alice.next().await["reason"], "timeout");
+    }
+
+    /// A room for two: the next peer has the place of a closed tab within seconds, and not after the
+    /// resume window. Until then a reloaded page has it.
+    async fn the_place_of_a_closed_page_is_free_after_the_short_window(cluster, [("TIMING__RESUME_WINDOW", "10s"), ("TIMING__GOING_WINDOW", "1s"),
+        ("LIMITS__ROOM_PEERS", "2")]) {
+        let room = cluster.room("r");
+        let alice = room.join("alice").await;
+        for way in ["going", "going and leave", "close 1001"] {
+            let bob = room.join("bob").await;
+            alice.next_of_type("peer-joined").await;
+            let began = Instant::now();
+            let handle = bob.handle().await;
+            match way {
+                "going" => bob.send(json!({"type": "going"})).await,
+                "going and leave" => {
+                    bob.send(json!({"type": "going"})).await;
+                    bob.send(json!({"type": "leave"})).await;
+                }
+                _ => bob.close_with(1001).await,
+            }
+            if way == "going and leave" {
+                let left = alice.next().await;
+                assert_eq!((&left["type"], &left["reason"]), (&json!("peer-left"), &json!("left")));
+                continue;
+            }
+            assert_eq!(alice.next().await["type"], "peer-detached", "{way}");
+            assert_eq!(room.connect("carol").await.wait_closed().await.code, 4510, "{way}: a reloaded page would take over");
+            let left = alice.next().await;
+            assert_eq!((&left["type"], &left["reason"]), (&json!("peer-left"), &json!("timeout")), "{way}");
+            let took = began.elapsed();
+            assert!(took > Duration::from_millis(900) && took < Duration::from_secs(5), "{way}: {took:?}");
+            let query = format!("resume={}&since={}", handle.0, handle.1);
+            assert!(TestConnection::open_with(cluster.next_node().address, &query).await.is_err(), "{way}");
+        }
+        room.join("dave").await;
     }
 
     /// The resume window is long enough for another join.

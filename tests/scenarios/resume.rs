@@ -118,7 +118,7 @@ on_each_store! {
         let bob = bob_state.resume_on(last_node(cluster)).await;
         let unchanged_fields = [
             "peerId", "roomId", "userId", "role", "permissions", "peers", "iceServers", "icePolicy", "limits",
-            "pingInterval", "features", "seq",
+            "pingInterval", "resumeWindow", "features", "seq",
         ];
         for name in unchanged_fields {
             assert_eq!(bob.joined[name], joined[name], "{name}");

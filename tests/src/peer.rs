@@ -21,7 +21,7 @@ use tokio::{
     sync::{Mutex, mpsc},
     task::JoinHandle,
 };
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 
 use crate::{
     net::{DEADLINE, eventually, within},
@@ -440,11 +440,19 @@ impl TestPeer {
         drop(self);
     }
 
-    /// Closes the socket as a browser does when its page is closed: with a close frame, without
-    /// `leave`.
+    /// Closes the socket with a close frame, without `leave`.
     pub async fn close(self) {
         // The server may have closed the socket first.
         let _ = self.sink.lock().await.close().await;
+    }
+}
+
+impl TestConnection {
+    /// Closes the socket with this code.
+    pub async fn close_with(&self, code: u16) {
+        let frame = CloseFrame { code: code.into(), reason: "".into() };
+        // The server may have closed the socket first.
+        let _ = self.sink.lock().await.send(Message::Close(Some(frame))).await;
     }
 }
 

@@ -3,8 +3,12 @@
 use actix_web::{
     App,
     http::{Method, header},
+    middleware::from_fn,
     test::{TestRequest, call_service, init_service},
+    web,
 };
+use signalbox_config::ServerSettings;
+use signalbox_http::{RequestGate, guard_request};
 
 use super::TestService;
 use crate::configure;
@@ -17,7 +21,16 @@ fn service_with_origins() -> TestService {
 
 /// Status and headers.
 async fn call(service: &TestService, request: TestRequest) -> (u16, header::HeaderMap) {
-    let app = init_service(App::new().configure(configure(service.state.clone()))).await;
+    let server = ServerSettings {
+        listen: ([0, 0, 0, 0], 80).into(),
+        allowed_origins: vec![ALLOWED_ORIGIN.to_owned()],
+        ..ServerSettings::default()
+    };
+    let app = App::new()
+        .app_data(web::Data::new(RequestGate::new(&server)))
+        .wrap(from_fn(guard_request))
+        .configure(configure(service.state.clone()));
+    let app = init_service(app).await;
     let request = request.insert_header((header::HOST, "rtc.example"));
     let response = call_service(&app, request.to_request()).await;
     (response.status().as_u16(), response.headers().clone())

@@ -6,6 +6,7 @@
 //! - [`resource`], [`not_found`]: answers for unknown paths and methods
 //! - [`RequestGate`], [`guard_request`]: the checks, security headers and access log of every
 //!   request
+//! - `cors`: the answers that pages of other web sites may read
 //! - [`configure_health`], [`serve_metrics`]: the routes for operators
 //! - [`remedy_of`]: what an operator can do about a refusal
 //! - [`HttpClient`]: requests to other servers within bounds; [`JwksCache`]: their public keys
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 mod api_error;
 mod client_address;
+mod cors;
 mod health;
 mod http_client;
 mod json_body;

@@ -24,6 +24,7 @@ use signalbox_token::JWKS_PATH;
 use crate::{
     api_error::ProblemCode,
     client_address::{FORWARDED_FOR, TrustedProxies},
+    cors::{add_cors_headers, answer_preflight, is_preflight},
     health::HEALTH_PATHS,
     problem_response,
     refusal_log::RefusalLog,
@@ -180,13 +181,21 @@ pub async fn guard_request(
     let (start, method) = (Instant::now(), request.method().clone());
     let host = if answers_any_host(request.path()) { Ok(()) } else { gate.check_host(request.headers()) };
     let checked = host.and_then(|()| check_upgrade(&request));
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let allowed_origin = origin.filter(|_| gate.is_origin_allowed(request.headers()));
     if method == Method::HEAD {
         request.head_mut().method = Method::GET;
     }
-    let mut response = match checked {
-        Ok(()) => next.call(request).await?.map_into_left_body(),
-        Err(problem) => request.into_response(problem_response(&problem)).map_into_right_body(),
+    let mut response = if is_preflight(&request) {
+        let answer = answer_preflight(gate.check_origin(request.headers()));
+        request.into_response(answer).map_into_right_body()
+    } else {
+        match checked {
+            Ok(()) => next.call(request).await?.map_into_left_body(),
+            Err(problem) => request.into_response(problem_response(&problem)).map_into_right_body(),
+        }
     };
+    add_cors_headers(response.headers_mut(), allowed_origin);
     add_security_headers(response.headers_mut());
     log_request(&method, &response, start);
     Ok(response)

@@ -27,6 +27,7 @@ enum ClientFrame {
     Message(ApplicationMessageFrame),
     Update(UpdateFrame),
     Leave(MessageIdMember),
+    Going(MessageIdMember),
     Received(ReceivedFrame),
     Refresh(RefreshFrame),
     Ping(MessageIdMember),

@@ -64,6 +64,7 @@ pub fn build_commit(
     Commit {
         instance_id: state.instance_id.clone(),
         version: state.version,
+        decided_at: now,
         adds_data: state.version == 0
             || decision.settings_changed && settings.is_kept(now)
             || decision.has_app_message

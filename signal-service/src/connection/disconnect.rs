@@ -15,6 +15,10 @@ use signalbox_rooms::room::RoomInput;
 /// How long a closing connection waits for its last bytes to be sent and for the client to close.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// The code of RFC 6455, section 7.4.1, with which a browser closes the socket of a page that it
+/// closes.
+pub(super) const GOING_AWAY: u16 = 1001;
+
 /// Why a connection ends.
 pub(super) enum ConnectionEnd {
     /// The server closes it.
@@ -23,6 +27,8 @@ pub(super) enum ConnectionEnd {
     ClientClose(u16),
     /// The socket is closed or broken.
     SocketLost,
+    /// The socket is closed or broken, and the client had announced it with `going`.
+    PageClosed,
 }
 
 /// Queues the detach or the leave of the peer when its connection ends.
@@ -46,7 +52,10 @@ pub(super) fn detach_or_leave(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &Con
             queue_leave(room, peer, LeaveReason::Banned)
         }
         ConnectionEnd::ServerClose(CloseCode::Revoked) => queue_leave(room, peer, LeaveReason::Revoked),
-        _ => room.queue_input(RoomInput::Detach { peer: peer.id.clone(), epoch: peer.epoch() }),
+        _ => {
+            let is_going = matches!(end, ConnectionEnd::ClientClose(GOING_AWAY) | ConnectionEnd::PageClosed);
+            room.queue_input(RoomInput::Detach { peer: peer.id.clone(), epoch: peer.epoch(), is_going });
+        }
     }
     if peer.has_unconfirmed_direct() {
         room.invalidate_mailbox(&peer.id);

@@ -42,6 +42,8 @@ pub(super) enum DispatchAction {
         /// The token.
         token: String,
     },
+    /// Record that the page of the client closes.
+    RecordGoing,
     /// Record that the client has all entries up to this one.
     RecordReceived(u64),
     /// Answer a `ping`.
@@ -137,7 +139,7 @@ impl<'a> MessageDispatcher<'a> {
 
     fn dispatch_message(&mut self, message: ClientMessage<'_>) -> DispatchAction {
         if self.peer.is_in_lobby() && !message.is_allowed_in_lobby() {
-            let text = "this peer waits in the lobby; send only leave, ping, received or refresh until a moderator admits it";
+            let text = "this peer waits in the lobby; send only leave, going, ping, received or refresh until a moderator admits it";
             return error_action(message.message_id(), ErrorCode::NotPermitted, None, text);
         }
         match message {
@@ -147,6 +149,7 @@ impl<'a> MessageDispatcher<'a> {
                 DispatchAction::Queue(PeerRequest::Update { id, name: name.map(Into::into), metadata })
             }
             ClientMessage::Leave { id } => DispatchAction::Queue(PeerRequest::Leave { id }),
+            ClientMessage::Going { .. } => DispatchAction::RecordGoing,
             ClientMessage::Refresh { id, token } => {
                 DispatchAction::StartRefresh { id, token: token.into_owned() }
             }

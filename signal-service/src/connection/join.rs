@@ -160,7 +160,7 @@ async fn commit_resume(
         }
         Err(code) => {
             // This node owns the peer, and no connection serves it.
-            room.queue_input(RoomInput::Detach { peer: peer.id.clone(), epoch });
+            room.queue_input(RoomInput::Detach { peer: peer.id.clone(), epoch, is_going: false });
             if code == CloseCode::Unavailable {
                 send_unavailable(peer);
             }
@@ -313,6 +313,7 @@ fn enter_lobby(
         seq: 0,
         limits: context.limits.wire_limits(),
         ping_interval: node.settings.read(|settings| settings.timing.ping.as_ms()),
+        resume_window: node.settings.read(|settings| settings.timing.resume_window.as_ms()),
         features: vec!["resume".to_owned()],
     };
     peer.set_replication_id(replication_id);
@@ -353,6 +354,7 @@ pub(super) fn build_joined(
         seq: start.seq,
         limits: context.limits.wire_limits(),
         ping_interval: node.settings.read(|settings| settings.timing.ping.as_ms()),
+        resume_window: node.settings.read(|settings| settings.timing.resume_window.as_ms()),
         features: vec!["resume".to_owned()],
     }
 }

@@ -23,7 +23,7 @@ use tokio::{
 use super::{
     connection_token::RefreshOutcome,
     deadlines::DueAction,
-    disconnect::{ConnectionEnd, detach_or_leave, drain_close, left_close_code},
+    disconnect::{ConnectionEnd, GOING_AWAY, detach_or_leave, drain_close, left_close_code},
     dispatcher::{DispatchAction, ErrorAnswer, MessageDispatcher},
     frame_reader::{FrameReader, IncomingFrame, ReadEnd, ReadProgress},
     join::{JoinedPeer, build_resume_handle, join_or_resume},
@@ -46,6 +46,9 @@ const REORDER_WAIT: Duration = Duration::from_millis(25);
 
 /// How long a connection that must end waits for the reason in the store.
 const CLOSE_REASON_WAIT: Duration = Duration::from_millis(500);
+
+/// How long a connection stays open after `going`: a page may also send `leave` while it closes.
+const GOING_WAIT: Duration = Duration::from_millis(500);
 
 /// The number of reads before other connections of the same worker have their turn. A socket that
 /// is readable costs a task nothing of its share of the runtime, so the task must yield by itself.
@@ -108,7 +111,7 @@ pub(super) async fn run_connection(
             peer.echo_close(code);
             drain_close(&socket, &peer).await;
         }
-        ConnectionEnd::SocketLost => {}
+        ConnectionEnd::SocketLost | ConnectionEnd::PageClosed => {}
     }
     context.metrics.connections.dec();
     drop(permit);
@@ -174,6 +177,8 @@ struct ConnectionTask<'a> {
     socket: Arc<TcpStream>,
     frame_reader: FrameReader,
     rate: Arc<PeerRate>,
+    /// When the connection of a closing page ends.
+    going_until: Option<Instant>,
     /// The next frame waits until then for its token.
     read_paused_until: Option<Instant>,
     /// The answers that the next write sends.
@@ -206,6 +211,7 @@ impl<'a> ConnectionTask<'a> {
             socket,
             frame_reader: FrameReader::new(settings.limits.frame.0, early_bytes, peer.open_buffer()),
             rate,
+            going_until: None,
             read_paused_until: None,
             answers: Vec::new(),
             unconfirmed_handle,
@@ -221,17 +227,23 @@ impl<'a> ConnectionTask<'a> {
         let has_left = match end {
             ConnectionEnd::ServerClose(code) => code == CloseCode::Left,
             // A page may send `leave` and close at once: the requests before the close still count.
-            ConnectionEnd::ClientClose(_) | ConnectionEnd::SocketLost => {
-                self.state.queue.finish(&mut self.answers).await
-            }
+            _ => self.state.queue.finish(&mut self.answers).await,
         };
-        (end, has_left)
+        match end {
+            ConnectionEnd::ClientClose(_) | ConnectionEnd::SocketLost if self.going_until.is_some() => {
+                (ConnectionEnd::PageClosed, has_left)
+            }
+            end => (end, has_left),
+        }
     }
 
     async fn run_loop(&mut self) -> ConnectionEnd {
         // Bytes may have come with the upgrade request.
         let mut is_readable = true;
         loop {
+            if self.going_until.is_some_and(|until| until <= Instant::now()) {
+                return ConnectionEnd::ClientClose(GOING_AWAY);
+            }
             // Before any read: the token may have expired while the machine slept.
             if let Some(code) = self.run_due_actions() {
                 return ConnectionEnd::ServerClose(code);
@@ -292,7 +304,8 @@ impl<'a> ConnectionTask<'a> {
         }
         // The next page waits until the socket has taken the last one.
         let read_at = self.read_mailbox_at.filter(|_| outbox_bytes == 0);
-        let deadlines = [Some(self.state.deadlines.next_deadline()), read_at, self.read_paused_until];
+        let next_action = Some(self.state.deadlines.next_deadline());
+        let deadlines = [next_action, read_at, self.read_paused_until, self.going_until];
         (interest, deadlines.into_iter().flatten().min().unwrap_or_else(Instant::now))
     }
 
@@ -353,6 +366,7 @@ impl<'a> ConnectionTask<'a> {
                 DispatchAction::Ignore => {}
                 DispatchAction::Queue(request) => self.queue_request(request),
                 DispatchAction::StartRefresh { id, token } => self.start_refresh(id, token),
+                DispatchAction::RecordGoing => self.going_until = Some(now + GOING_WAIT),
                 DispatchAction::RecordReceived(seq) => self.record_received(seq),
                 DispatchAction::AnswerPing { id } => self.answers.push(ServerMessage::Pong { id }),
                 DispatchAction::AnswerError(ErrorAnswer { id, code, field, text }) => {

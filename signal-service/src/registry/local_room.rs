@@ -482,7 +482,7 @@ fn follow_up_input(input: &RoomInput, outcome: Option<&InputOutcome>) -> Option<
             Some(RoomInput::Leave { peer: peer.clone(), epoch: 1, reason: LeaveReason::Left })
         }
         (RoomInput::Attach(claim), Some(InputOutcome::Attached(epoch))) => {
-            Some(RoomInput::Detach { peer: claim.peer.clone(), epoch: *epoch })
+            Some(RoomInput::Detach { peer: claim.peer.clone(), epoch: *epoch, is_going: false })
         }
         // A refreshed token is valid already, and its client has the ack.
         (

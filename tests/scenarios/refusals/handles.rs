@@ -19,7 +19,7 @@ use super::{
 
 all_of!(
     /// A place in a request that holds a handle.
-    HandleLocation { Resume, ResumeInSubprotocol, Takeover, TakeoverInSubprotocol, ValidateResume, ValidateTakeover }
+    HandleLocation { Resume, ResumeInSubprotocol, Takeover, TakeoverInSubprotocol, ValidateResume, ValidateTakeover, ValidateHeader }
 );
 
 all_of!(
@@ -57,7 +57,9 @@ impl HandleLocation {
     fn request(self, handle: &str, defect: HandleDefect) -> Request {
         let since = match self {
             Self::Resume | Self::ResumeInSubprotocol | Self::ValidateResume => "since=0",
-            Self::Takeover | Self::TakeoverInSubprotocol | Self::ValidateTakeover => "",
+            Self::Takeover | Self::TakeoverInSubprotocol | Self::ValidateTakeover | Self::ValidateHeader => {
+                ""
+            }
         };
         let repeated =
             if defect == HandleDefect::Repeated { format!("&resume={handle}") } else { String::new() };
@@ -69,6 +71,8 @@ impl HandleLocation {
             Self::ValidateResume | Self::ValidateTakeover => {
                 Request::get(format!("/ws/validate?resume={handle}&{since}{repeated}{extra_token}"))
             }
+            Self::ValidateHeader => Request::get(format!("/ws/validate?{repeated}{extra_token}"))
+                .header("Authorization", format!("Resume {handle}")),
             Self::ResumeInSubprotocol | Self::TakeoverInSubprotocol => {
                 let offered = format!("signalbox.v1, resume.{handle}");
                 Request::upgrade(format!("/ws/signal?{since}{repeated}{extra_token}"))
@@ -252,7 +256,7 @@ async fn no_invalid_handle_resumes_a_peer(store: StoreKind) {
         check_answer(&(location, defect), expected(*defect), Some(handle), &answer)
     })
     .await;
-    assert_eq!(count, 6 * HandleDefect::ALL.len() * cluster.nodes.len(), "rows");
+    assert_eq!(count, HandleLocation::ALL.len() * HandleDefect::ALL.len() * cluster.nodes.len(), "rows");
     assert_eq!(HandleDefect::ALL.len(), 29, "defects");
     for peer in remaining_peers {
         // The other peers are not affected.

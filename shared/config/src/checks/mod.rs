@@ -172,6 +172,12 @@ fn check_timing(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "must be from 100ms to 5m",
     )?;
     ensure_within(
+        timing.going_window,
+        TimeSpan::millis(100)..=five_minutes,
+        "timing.going_window",
+        "must be from 100ms to 5m",
+    )?;
+    ensure_within(
         timing.lease,
         TimeSpan::millis(200)..=TimeSpan::secs(30),
         "timing.lease",

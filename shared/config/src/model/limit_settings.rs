@@ -148,6 +148,9 @@ pub struct TimingSettings {
     pub ping: TimeSpan,
     /// The time for which a detached peer stays in its room; 100 ms to 5 min.
     pub resume_window: TimeSpan,
+    /// The resume window of a peer whose client has announced that its page closes; 100 ms to 5 min,
+    /// and never longer than `resume_window`.
+    pub going_window: TimeSpan,
     /// How long a node counts as alive after it renewed its lease; it renews after every quarter of
     /// it. 200 ms to 30 s.
     pub lease: TimeSpan,
@@ -165,6 +168,7 @@ impl Default for TimingSettings {
         Self {
             ping: TimeSpan::secs(25),
             resume_window: TimeSpan::secs(30),
+            going_window: TimeSpan::secs(5),
             lease: TimeSpan::secs(2),
             room_life: TimeSpan::secs(12 * 60 * 60),
             drain_spread: TimeSpan::secs(5),

@@ -53,6 +53,11 @@ pub enum ClientMessage<'a> {
         /// The message id.
         id: Option<u64>,
     },
+    /// The client is about to close its socket and probably does not return: its page closes.
+    Going {
+        /// The message id.
+        id: Option<u64>,
+    },
     /// A command about the room or another peer.
     Command {
         /// The message id.
@@ -137,6 +142,7 @@ impl<'a> ClientMessage<'a> {
             Self::Forward(forward) => forward.id,
             Self::Update { id, .. }
             | Self::Leave { id }
+            | Self::Going { id }
             | Self::Refresh { id, .. }
             | Self::Ping { id }
             | Self::Command { id, .. } => *id,
@@ -146,7 +152,14 @@ impl<'a> ClientMessage<'a> {
 
     /// Whether a peer in the lobby may send it.
     pub fn is_allowed_in_lobby(&self) -> bool {
-        matches!(self, Self::Leave { .. } | Self::Ping { .. } | Self::Received { .. } | Self::Refresh { .. })
+        matches!(
+            self,
+            Self::Leave { .. }
+                | Self::Going { .. }
+                | Self::Ping { .. }
+                | Self::Received { .. }
+                | Self::Refresh { .. }
+        )
     }
 
     /// Parses one text message.
@@ -337,6 +350,7 @@ impl<'a> MessageEnvelope<'a> {
             "message" => self.parse_application_message(id, bounds),
             "update" => self.parse_update(id, bounds),
             "leave" => Ok(ClientMessage::Leave { id }),
+            "going" => Ok(ClientMessage::Going { id }),
             "received" => {
                 let seq = parse_safe_integer(self.seq, "seq")?
                     .ok_or(MessageError::invalid_field("seq", "is missing"))?;

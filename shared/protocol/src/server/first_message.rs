@@ -43,6 +43,8 @@ pub struct JoinedMessage {
     pub limits: WireLimits,
     /// Milliseconds between the server's pings.
     pub ping_interval: u64,
+    /// The resume window, milliseconds: how long the handle is valid after a lost connection.
+    pub resume_window: u64,
     /// The optional parts of the protocol that this server serves.
     pub features: Vec<String>,
 }
@@ -70,6 +72,8 @@ pub struct WaitingMessage {
     pub limits: WireLimits,
     /// Milliseconds between the server's pings.
     pub ping_interval: u64,
+    /// The resume window, milliseconds: how long the handle is valid after a lost connection.
+    pub resume_window: u64,
     /// The optional parts of the protocol that this server serves.
     pub features: Vec<String>,
 }

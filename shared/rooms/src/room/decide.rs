@@ -30,7 +30,7 @@ fn apply_input(batch: &mut DecisionBatch<'_>, input: &RoomInput) -> InputOutcome
         RoomInput::RefreshToken { peer, epoch, token_record } => {
             batch.refresh_token(peer, *epoch, token_record)
         }
-        RoomInput::Detach { peer, epoch } => batch.detach_peer(peer, *epoch),
+        RoomInput::Detach { peer, epoch, is_going } => batch.detach_peer(peer, *epoch, *is_going),
         RoomInput::Leave { peer, epoch, reason } => batch.leave_room(peer, *epoch, *reason),
         RoomInput::NodeDied { node } => batch.detach_matching(|member, _| member.owner() == Some(node)),
         RoomInput::ReconcileNode { node, connected_peers } => batch

@@ -18,8 +18,9 @@ impl DecisionBatch<'_> {
         InputOutcome::Done
     }
 
-    pub(super) fn detach_peer(&mut self, peer: &PeerId, epoch: u64) -> InputOutcome {
-        let leaves_at = self.now + self.policy.resume_window_ms;
+    pub(super) fn detach_peer(&mut self, peer: &PeerId, epoch: u64, is_going: bool) -> InputOutcome {
+        let window_ms = if is_going { self.policy.going_window_ms } else { self.policy.resume_window_ms };
+        let leaves_at = self.now + window_ms;
         let Some(member) = self.owned_member(peer, epoch) else { return InputOutcome::PeerGone };
         if member.owner().is_some() {
             member.attachment = PeerAttachment::Detached(leaves_at);
@@ -37,7 +38,7 @@ impl DecisionBatch<'_> {
         let matching = members.filter(|(peer, member)| matches(member, peer));
         let matching: Vec<_> = matching.map(|(peer, member)| (peer.clone(), member.epoch)).collect();
         for (peer, epoch) in &matching {
-            self.detach_peer(peer, *epoch);
+            self.detach_peer(peer, *epoch, false);
         }
         InputOutcome::Done
     }

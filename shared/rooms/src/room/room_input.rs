@@ -61,6 +61,8 @@ pub enum RoomInput {
         peer: PeerId,
         /// The epoch of the lost connection.
         epoch: u64,
+        /// Whether the client has announced that its page closes: the resume window is short.
+        is_going: bool,
     },
     /// A peer leaves. Only the owner of the epoch may report this.
     Leave {

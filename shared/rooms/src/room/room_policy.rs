@@ -23,6 +23,8 @@ pub struct RoomPolicy {
     pub max_sanctions: usize,
     /// The resume window of a detached peer, and the life of a tombstone, milliseconds.
     pub resume_window_ms: u64,
+    /// The resume window of a peer whose client has announced that its page closes, milliseconds.
+    pub going_window_ms: u64,
     /// The longest life of a room, milliseconds.
     pub max_room_life_ms: u64,
     /// The time for which an ended and locked room is kept, milliseconds.
@@ -46,6 +48,7 @@ impl RoomPolicy {
             // A removal of all peers leaves one sanction for each.
             max_sanctions: limits.room_sanctions.max(limits.room_peers) as usize,
             resume_window_ms: settings.timing.resume_window.as_ms(),
+            going_window_ms: settings.timing.going_window.min(settings.timing.resume_window).as_ms(),
             max_room_life_ms: settings.timing.room_life.as_ms(),
             ended_room_retention_ms: settings.rooms.kept.as_ms(),
             auto_create_rooms: settings.rooms.implicit,

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, TokenId};
 use signalbox_redis::RedisUnavailable;
 
-use crate::room::{Member, ReplicationId, RoomInstanceId, RoomSettings, RoomState, SanctionList, Tombstone};
+use crate::room::{
+    Member, PeerAttachment, ReplicationId, RoomInstanceId, RoomSettings, RoomState, SanctionList, Tombstone,
+};
 
 /// One entry of a mailbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +142,8 @@ pub struct Commit {
     pub instance_id: RoomInstanceId,
     /// The version that the decision was based on. 0: the room must not exist.
     pub version: u64,
+    /// The time of the decision, milliseconds since 1970.
+    pub decided_at: u64,
     /// Members to write. A member that has a mailbox keeps its mailbox version.
     pub written_members: Vec<(PeerId, Member)>,
     /// Members to remove with their mailboxes, and their tombstones.
@@ -178,6 +182,19 @@ pub struct Commit {
     pub accepted_ids: Vec<(PeerId, u64)>,
     /// The lines of the event feed for operators.
     pub feed_lines: Vec<Arc<str>>,
+}
+
+impl Commit {
+    /// How long the store keeps a written member that is detached, milliseconds. The store counts
+    /// from its own time. A member of a room that the store has forgotten gets the whole window.
+    pub(super) fn window_ms(&self, member: &Member, resume_window_ms: u64) -> u64 {
+        match member.attachment {
+            PeerAttachment::Detached(leaves_at) if self.version > 0 && leaves_at > self.decided_at => {
+                resume_window_ms.min(leaves_at - self.decided_at)
+            }
+            _ => resume_window_ms,
+        }
+    }
 }
 
 /// One event for several mailboxes.

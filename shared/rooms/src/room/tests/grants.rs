@@ -38,7 +38,7 @@ fn one_grant_serves_one_connected_peer() {
 #[test]
 fn a_detached_peer_is_replaced_by_its_grant_even_in_a_full_room() {
     let all: Vec<_> = (1..=5).map(|n| join_with_token(n, n, &format!("g{n}"))).collect();
-    let lost = [RoomInput::Detach { peer: test_peer(1), epoch: 1 }];
+    let lost = [RoomInput::Detach { peer: test_peer(1), epoch: 1, is_going: false }];
     let room = decide(&room_after(&all), 0, &lost, &TEST_POLICY).next_state;
     let decision = decide(&room, 0, &[join_with_token(9, 1, "g1.2")], &TEST_POLICY);
     assert_eq!(decision.outcomes, [InputOutcome::Done]);
@@ -56,7 +56,7 @@ fn a_detached_peer_is_replaced_by_its_grant_even_in_a_full_room() {
 
 #[test]
 fn a_replacement_keeps_the_role_mute_and_lobby_of_its_predecessor() {
-    let lost = [RoomInput::Detach { peer: test_peer(1), epoch: 1 }];
+    let lost = [RoomInput::Detach { peer: test_peer(1), epoch: 1, is_going: false }];
     let mut room = decide(&room_after(&[join_with_token(1, 1, "g")]), 0, &lost, &TEST_POLICY).next_state;
     let known = room.members.get_mut(&test_peer(1)).unwrap();
     (known.role, known.has_assigned_permissions, known.muted) = (Role::parse("viewer").unwrap(), true, true);
@@ -240,8 +240,13 @@ fn one_grant_serves_one_peer_after_the_store_forgot_the_peer() {
     assert_eq!(outcome_of(&room, RoomInput::Attach(claim_by_same_token(1, "L1"))), InputOutcome::TokenInUse);
     let replace = |old| RoomInput::Replace { old_peer: old, new_peer: test_peer(7), mailbox_version: 1 };
     assert_eq!(outcome_of(&room, replace(claim_by_same_token(1, "L1"))), InputOutcome::TokenInUse);
-    let lost =
-        decide(&room, 0, &[RoomInput::Detach { peer: test_peer(9), epoch: 1 }], &TEST_POLICY).next_state;
+    let lost = decide(
+        &room,
+        0,
+        &[RoomInput::Detach { peer: test_peer(9), epoch: 1, is_going: false }],
+        &TEST_POLICY,
+    )
+    .next_state;
     for input in [RoomInput::Attach(claim_by_same_token(1, "L1")), replace(claim_by_same_token(1, "L1"))] {
         let next = decide(&lost, 0, &[input], &TEST_POLICY).next_state;
         assert_eq!((next.members.len(), next.tombstones[&test_peer(9)].reason), (1, LeaveReason::Replaced));

@@ -32,8 +32,13 @@ fn peers_that_join_together_learn_of_each_other_from_the_snapshot_only() {
 #[test]
 fn a_detached_peer_leaves_when_its_resume_window_ends() {
     let room = room_after(&[join_input(1, 1), join_input(2, 2)]);
-    let detached =
-        decide(&room, 500, &[RoomInput::Detach { peer: test_peer(1), epoch: 1 }], &TEST_POLICY).next_state;
+    let detached = decide(
+        &room,
+        500,
+        &[RoomInput::Detach { peer: test_peer(1), epoch: 1, is_going: false }],
+        &TEST_POLICY,
+    )
+    .next_state;
     let tick = [RoomInput::CheckDeadlines];
     assert!(decide(&detached, 1_499, &tick, &TEST_POLICY).is_empty());
     let decision = decide(&detached, 1_500, &tick, &TEST_POLICY);
@@ -42,10 +47,29 @@ fn a_detached_peer_leaves_when_its_resume_window_ends() {
 }
 
 #[test]
+fn a_peer_whose_page_closes_leaves_when_the_short_window_ends() {
+    let room = room_after(&[join_input(1, 1), join_input(2, 2)]);
+    let going = RoomInput::Detach { peer: test_peer(1), epoch: 1, is_going: true };
+    let again = RoomInput::Detach { peer: test_peer(1), epoch: 1, is_going: false };
+    let detached = decide(&room, 500, &[going, again], &TEST_POLICY).next_state;
+    let tick = [RoomInput::CheckDeadlines];
+    assert!(decide(&detached, 699, &tick, &TEST_POLICY).is_empty());
+    let decision = decide(&detached, 700, &tick, &TEST_POLICY);
+    assert!(matches!(decision.events[0].kind, RoomEventKind::Left(LeaveReason::Timeout)));
+    let back = decide(&detached, 600, &[attach_input(1, 7, handle_proof(1))], &TEST_POLICY).next_state;
+    assert!(decide(&back, 700, &tick, &TEST_POLICY).is_empty(), "a peer that resumes stays");
+}
+
+#[test]
 fn a_detached_peer_resumes_on_another_node_without_a_leave_event() {
     let room = room_after(&[join_input(1, 1), join_input(2, 2)]);
-    let detached =
-        decide(&room, 0, &[RoomInput::Detach { peer: test_peer(1), epoch: 1 }], &TEST_POLICY).next_state;
+    let detached = decide(
+        &room,
+        0,
+        &[RoomInput::Detach { peer: test_peer(1), epoch: 1, is_going: false }],
+        &TEST_POLICY,
+    )
+    .next_state;
     assert!(detached.members[&test_peer(1)].owner().is_none(), "no node may write for the peer");
     let decision = decide(&detached, 10, &[attach_input(1, 7, handle_proof(1))], &TEST_POLICY);
     assert_eq!(decision.outcomes, [InputOutcome::Attached(2)]);
@@ -194,7 +218,7 @@ fn all_members_leave_when_the_room_life_ends() {
 fn an_older_epoch_can_neither_detach_nor_remove_its_successor() {
     let room = room_after(&[join_input(1, 1)]);
     let stale = [
-        RoomInput::Detach { peer: test_peer(1), epoch: 0 },
+        RoomInput::Detach { peer: test_peer(1), epoch: 0, is_going: false },
         RoomInput::Leave { peer: test_peer(1), epoch: 0, reason: LeaveReason::Left },
     ];
     let decision = decide(&room, 0, &stale, &TEST_POLICY);

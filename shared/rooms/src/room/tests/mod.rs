@@ -30,6 +30,7 @@ pub(super) static TEST_POLICY: LazyLock<RoomPolicy> = LazyLock::new(|| RoomPolic
     max_waiting_per_caller: 3,
     max_sanctions: 3,
     resume_window_ms: 1_000,
+    going_window_ms: 200,
     max_room_life_ms: 60_000,
     ended_room_retention_ms: 100_000,
     auto_create_rooms: true,

@@ -119,7 +119,11 @@ fn a_lock_in_one_batch_with_a_join_applies_in_input_order() {
     let late = decide(&room, 0, &[join_input(2, 2), lock()], &TEST_POLICY);
     assert!(late.next_state.members.contains_key(&test_peer(2)) && late.next_state.settings.locked);
     // A member resumes although the room is locked.
-    let detached = state_after(&late.next_state, 0, &[RoomInput::Detach { peer: test_peer(2), epoch: 1 }]);
+    let detached = state_after(
+        &late.next_state,
+        0,
+        &[RoomInput::Detach { peer: test_peer(2), epoch: 1, is_going: false }],
+    );
     assert_eq!(outcome_at(&detached, 0, attach_input(2, 3, handle_proof(1))), InputOutcome::Attached(2));
 }
 
@@ -235,8 +239,12 @@ fn only_admitters_hear_of_a_peer_in_the_lobby() {
     assert_eq!(knocked.next_state.knockers_for(&test_peer(1)).len(), 1);
     assert_eq!(knocked.next_state.knockers_for(&test_peer(2)).len(), 0);
     // Only the admitter receives events about a peer that detaches and leaves in the lobby.
-    let lost =
-        decide(&knocked.next_state, 0, &[RoomInput::Detach { peer: test_peer(3), epoch: 1 }], &TEST_POLICY);
+    let lost = decide(
+        &knocked.next_state,
+        0,
+        &[RoomInput::Detach { peer: test_peer(3), epoch: 1, is_going: false }],
+        &TEST_POLICY,
+    );
     assert!(lost.events.is_empty());
     let decision = decide(&lost.next_state, 1_000, &[RoomInput::CheckDeadlines], &TEST_POLICY);
     let ended = events_about(&decision, 3);

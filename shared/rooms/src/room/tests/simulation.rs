@@ -196,7 +196,9 @@ impl SimulatedWorld {
                         let epoch = self.epoch_of(room, &peer);
                         RoomInput::UpdateRecord { peer, epoch, name: Some("n".into()), metadata: None }
                     }
-                    SimulatedInput::Detach => RoomInput::Detach { epoch: self.epoch_of(room, &peer), peer },
+                    SimulatedInput::Detach => {
+                        RoomInput::Detach { epoch: self.epoch_of(room, &peer), peer, is_going: false }
+                    }
                     SimulatedInput::Leave => RoomInput::Leave {
                         epoch: self.epoch_of(room, &peer),
                         peer,

@@ -248,6 +248,7 @@ fn empty_commit(state: &RoomState) -> Commit {
     Commit {
         instance_id: state.instance_id.clone(),
         version: state.version,
+        decided_at: 0,
         written_members: vec![],
         removed_peers: vec![],
         expired_tombstones: vec![],

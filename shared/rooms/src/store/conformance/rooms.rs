@@ -177,6 +177,39 @@ async fn a_newer_confirmed_handle_refuses_the_commit() {
 }
 
 #[tokio::test]
+async fn a_peer_with_a_short_window_is_due_before_the_others() {
+    let limits = StoreLimits { resume_window_ms: 60_000, ..SMALL_LIMITS };
+    for backend in
+        [StoreBackend::in_memory(limits), StoreBackend::over_redis(RedisKind::Standalone, limits).await]
+    {
+        let state = backend.create_room(&[1, 1]).await;
+        let detach = |version, decided_at, window| Commit {
+            version,
+            decided_at,
+            written_members: vec![(
+                test_peer(1),
+                Member { attachment: PeerAttachment::Detached(decided_at + window), ..test_member(1) },
+            )],
+            detached_peers: vec![test_peer(1)],
+            ..empty_commit(&state)
+        };
+        // The time of the decision is not the time of the store: the store counts the window itself.
+        let short = detach(state.version, 5_000, 100);
+        // A later write of a detached member does not prolong its window.
+        let again = detach(state.version + 1, 5_000, 50_000);
+        for commit in [short, again] {
+            let result = backend.store.commit(&test_room(), &test_node(1), &commit).await;
+            assert!(matches!(result, Ok(CommitResult::Applied(..))));
+        }
+        let partition = redis_keys::partition_of_room(&test_room());
+        assert_eq!(backend.store.poll_due_items(&[partition]).await.unwrap(), []);
+        // The short window passes.
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        assert_eq!(backend.store.poll_due_items(&[partition]).await.unwrap(), [DueItem::Room(test_room())]);
+    }
+}
+
+#[tokio::test]
 async fn a_due_room_is_listed_once_when_its_deadline_has_passed() {
     for backend in [
         StoreBackend::in_memory(StoreLimits { resume_window_ms: 100, ..SMALL_LIMITS }),

@@ -51,7 +51,9 @@ impl MemoryRoom {
             let mailbox_version = before.map_or(member.mailbox_version, |before| before.mailbox_version);
             let attachment = match (&member.attachment, before.map(|before| &before.attachment)) {
                 (PeerAttachment::Detached(_), Some(kept @ PeerAttachment::Detached(_))) => kept.clone(),
-                (PeerAttachment::Detached(_), _) => PeerAttachment::Detached(now + limits.resume_window_ms),
+                (PeerAttachment::Detached(_), _) => {
+                    PeerAttachment::Detached(now + commit.window_ms(member, limits.resume_window_ms))
+                }
                 (attached, _) => attached.clone(),
             };
             state.tombstones.remove(peer);

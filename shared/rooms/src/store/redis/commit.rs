@@ -41,19 +41,20 @@ pub(super) fn commit_call(room: &RoomId, node: &NodeId, commit: &Commit, limits:
     call.add_arg(commit.max_life_ms).add_arg(commit.kept_until);
     call.add_arg(limits.max_room_retention_ms()).add_arg(u8::from(commit.leaves_room_empty));
     call.add_arg(commit.sanctions.as_ref().map_or_else(String::new, |sanctions| sanctions.to_json()));
-    add_members(&mut call, room, commit);
+    add_members(&mut call, room, commit, limits.resume_window_ms);
     add_nodes(&mut call, room, commit);
     add_events(&mut call, room, commit);
     add_feed_lines(&mut call, room, commit, limits);
     call
 }
 
-fn add_members(call: &mut ScriptCall, room: &RoomId, commit: &Commit) {
+fn add_members(call: &mut ScriptCall, room: &RoomId, commit: &Commit, resume_window_ms: u64) {
     call.add_list(&commit.written_members, |call, (peer, member)| {
         let record = serde_json::to_string(member).unwrap_or_default();
         call.add_arg(peer.as_str()).add_arg(record).add_arg(member.owner().map_or("-", NodeId::as_str));
         call.add_arg(member.epoch).add_arg(member.mailbox_version);
         call.add_arg(member.generation).add_arg(u8::from(member.waiting));
+        call.add_arg(commit.window_ms(member, resume_window_ms));
     });
     call.add_list(&commit.removed_peers, |call, (peer, tombstone)| {
         call.add_arg(peer.as_str()).add_arg(tombstone.epoch).add_arg(tombstone.reason.as_str());

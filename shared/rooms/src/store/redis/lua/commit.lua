@@ -12,8 +12,14 @@
 --       19 sanctions (JSON; '[]' to delete them) or '',
 --       then lists, each after its length:
 --       members to write: peer, record, node or '-', epoch, mailbox version (used if the peer has
+<<<<<<< HEAD
 --         no mailbox), handle generation, '1' if the peer waits in the lobby
 --       members to remove: peer, epoch, reason, token id or '', index in KEYS
+=======
+--         no mailbox), handle generation, '1' if the peer waits in the lobby, the resume window of a
+--         peer that is detached now, ms
+--       members to remove: peer, epoch, reason, index in KEYS
+>>>>>>> 894db3d (wip)
 --       tombstones to delete: peer · detached members: peer
 --       nodes with their first peer in the room: index in KEYS
 --       nodes without a peer in the room: index in KEYS
@@ -118,7 +124,7 @@ local writes = {}
 each(function()
   local put = {
     peer = take(), record = take(), node = take(), epoch = take(), mailbox_version = take(),
-    handle = take(), waits = take(),
+    handle = take(), waits = take(), window = take(),
   }
   local confirmed = redis.call('HGET', room, 'g:' .. put.peer)
   if confirmed and tonumber(confirmed) > tonumber(put.handle) then matches = false end
@@ -154,7 +160,7 @@ for _, put in ipairs(writes) do
   if put.node ~= '-' then
     redis.call('HDEL', room, 'd:' .. peer)
   else
-    redis.call('HSETNX', room, 'd:' .. peer, text(now + window))
+    redis.call('HSETNX', room, 'd:' .. peer, text(now + tonumber(put.window)))
   end
 end
 local bodies_key, holders_key, held_bodies = KEYS[3], KEYS[4], false
