@@ -228,10 +228,17 @@ export class SignalingClient extends TypedEmitter {
     return this.#renewal.refresh(token);
   }
 
+  /**
+   * Checks the connection now, and replaces a dead one. A page does so by itself when it wakes up or
+   * when its network changes; call it where there are no such events, as in a native app.
+   */
+  wake() {
+    this.#socket.wake();
+  }
+
   /** Leaves the room for ever. Synchronous, so that a page can call it on `pagehide`. */
   leave() {
-    this.#socket.send('{"type":"leave"}');
-    this.#socket.stop(new SignalingError('left', 'This client has left the room.', { closeCode: 1000 }));
+    this.#socket.leave(new SignalingError('left', 'This client has left the room.', { closeCode: 1000 }));
   }
 
   /** @param {unknown} text */

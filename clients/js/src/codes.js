@@ -41,7 +41,7 @@ export const SESSION_GONE = 4004;
 export const TOKEN_EXPIRED = 4006;
 
 /** The codes of `error` frames. */
-export const ERROR_CODES = Object.freeze([
+export const ERROR_CODES = /* @__PURE__ */ Object.freeze([
   'bad_message',
   'unknown_type',
   'unsupported',
@@ -68,7 +68,7 @@ export const ERROR_CODES = Object.freeze([
 ]);
 
 /** Codes that this client creates itself. */
-export const LOCAL_CODES = Object.freeze([
+export const LOCAL_CODES = /* @__PURE__ */ Object.freeze([
   'bad_frame', // the server sent a frame that the protocol does not define
   'bad_option', // an option of a constructor is missing or wrong; `field` names it
   'closed', // the application closed this client
@@ -79,19 +79,21 @@ export const LOCAL_CODES = Object.freeze([
   'no_pong', // the server did not answer a ping
   'no_token', // `getToken` returned no token
   'not_supported', // this browser or runtime lacks WebSocket, fetch or WebRTC
+  'no_upgrade', // the server accepts the credential, but no WebSocket opens
   'offer_refused', // the peer cannot answer an offer of this client
   'queue_full', // too many messages are pending
   'seq_gap', // an entry of the mailbox is missing
   'session_gone', // the message belonged to the previous peer of this client, which could not be resumed
   'unreachable', // no HTTP answer
   'wrong_room', // the token is for another room than the option `room`
+  'unreadable', // an HTTP answer that the page may not read, or that is not an answer of Signalbox
 ]);
 
 /** Error codes after which the queue sends a message again instead of rejecting it. */
 const RETRIED_BY_QUEUE = new Set(['unavailable', 'rate_limited', 'peer_backlogged']);
 
 /** Codes after which the same request may succeed later. */
-const TEMPORARY = new Set([...RETRIED_BY_QUEUE, 'internal', 'overloaded', 'draining', 'unreachable', 'queue_full', 'lost', 'no_answer', 'offer_refused']);
+const TEMPORARY = new Set([...RETRIED_BY_QUEUE, 'internal', 'overloaded', 'draining', 'unreachable', 'unreadable', 'queue_full', 'lost', 'no_answer', 'offer_refused']);
 
 /** The codes of RFC 6455 and its registry for a lost, restarting or overloaded server. */
 const SERVER_LOST = new Set([1001, 1006, 1011, 1012, 1013]);

@@ -1,6 +1,10 @@
 /**
  * The HTTP requests of a client: tokens, tickets, and the reason of a refused upgrade. Converts
  * problem details (RFC 9457) into a {@link SignalingError}. Stores nothing.
+ *
+ * An answer may be unreadable: a browser hides it from a page whose origin the server does not
+ * allow, and a proxy may answer instead of the server. Then the error is `unreadable` and names the
+ * likely cause. Only an error with a `status` is a verdict of the server.
  */
 import { SignalingError } from './codes.js';
 
@@ -57,11 +61,11 @@ export async function guestToken({ url, room, user, name, fetch }) {
  *   fetch?: Fetch, deadlineMs?: number }} options `token`: of the caller
  * @returns {Promise<Grant>}
  */
-export function requestGrant({ url, path, body, token, fetch, deadlineMs }) {
+export function requestGrant({ body, token, ...options }) {
   /** @type {Record<string, string>} */
   const headers = { 'Content-Type': 'application/json' };
   if (token !== undefined) headers.Authorization = `Bearer ${token}`;
-  return post(fetch, endpointUrl(url, path), { body: JSON.stringify(body), headers, deadlineMs });
+  return request({ ...options, member: 'token', method: 'POST', body: JSON.stringify(body), headers });
 }
 
 /**
@@ -71,7 +75,7 @@ export function requestGrant({ url, path, body, token, fetch, deadlineMs }) {
  * @returns {Promise<string>} rejected with a {@link SignalingError}
  */
 export async function ticketFor({ url, token, fetch }) {
-  const { ticket } = await post(fetch, endpointUrl(url, 'auth/ticket'), { headers: { Authorization: `Bearer ${token}` } });
+  const { ticket } = await request({ url, path: 'auth/ticket', member: 'ticket', method: 'POST', headers: { Authorization: `Bearer ${token}` }, fetch });
   return ticket;
 }
 
@@ -80,55 +84,63 @@ export async function ticketFor({ url, token, fetch }) {
  *
  * @param {{ url?: string | URL, token?: string, resume?: string, fetch?: Fetch }} options a token,
  *   or a handle
- * @returns {Promise<SignalingError | undefined>} undefined: the server would accept the upgrade now
+ * @returns {Promise<SignalingError>}
  */
-export async function fetchRefusal({ url, token, resume, fetch = globalThis.fetch }) {
-  const address = endpointUrl(url, 'ws/validate');
-  if (resume !== undefined) address.searchParams.set('resume', resume);
+export async function fetchRefusal({ url, token, resume, fetch }) {
+  // Neither may be in the address, because servers and proxies log addresses.
+  const Authorization = resume === undefined ? `Bearer ${token}` : `Resume ${resume}`;
   try {
-    const response = await request(fetch, address, resume === undefined ? { headers: { Authorization: `Bearer ${token}` } } : {});
-    return response.ok ? undefined : await parseProblem(response);
+    await request({ url, path: 'ws/validate', member: 'valid', headers: { Authorization }, fetch });
+    return new SignalingError('no_upgrade', 'The server accepts the credential, but no WebSocket opens. A proxy may not forward upgrades.');
   } catch (error) {
-    if (error instanceof SignalingError) return error;
-    throw error;
+    return /** @type {SignalingError} */ (error);
   }
 }
 
 /**
- * @param {Fetch | undefined} fetch
- * @param {URL} address
- * @param {{ body?: string, headers: Record<string, string>, deadlineMs?: number }} init
+ * Sends a request and returns the JSON object of a good answer.
+ *
+ * @param {Omit<RequestInit, 'signal'> & { url?: string | URL, path: string, member: string,
+ *   fetch?: Fetch, deadlineMs?: number }} options `member`: what a good answer contains
+ * @returns {Promise<any>} rejected with a {@link SignalingError}
  */
-async function post(fetch, address, { deadlineMs, ...init }) {
-  const response = await request(fetch ?? globalThis.fetch, address, { method: 'POST', ...init }, deadlineMs);
-  if (!response.ok) throw await parseProblem(response);
-  return response.json().catch((cause) => {
-    throw new SignalingError('unreachable', 'The answer was incomplete.', { cause });
-  });
-}
-
-/**
- * @param {Fetch} fetch
- * @param {URL} address
- * @param {RequestInit} init
- * @param {number} [deadlineMs]
- */
-async function request(fetch, address, init, deadlineMs = DEADLINE_MS) {
+async function request({ url, path, member, fetch = globalThis.fetch, deadlineMs = DEADLINE_MS, ...init }) {
+  const abort = new AbortController();
+  const deadline = setTimeout(() => abort.abort(), deadlineMs);
+  /** @param {string} path @param {RequestInit} init */
+  const send = (path, init) => fetch(endpointUrl(url, path), { ...init, cache: 'no-store', credentials: 'omit', signal: abort.signal });
   try {
-    return await fetch(address, { ...init, cache: 'no-store', credentials: 'omit', signal: AbortSignal.timeout(deadlineMs) });
+    const response = await send(path, init);
+    const body = await response.json().catch((/** @type {Error} */ cause) => {
+      if (cause.name !== 'SyntaxError') throw cause;
+    });
+    if (response.ok && body?.[member]) return body;
+    throw toError(response, body);
   } catch (cause) {
-    throw new SignalingError('unreachable', 'The server did not answer.', { cause });
+    if (cause instanceof SignalingError) throw cause;
+    // A page may learn that there is an answer which it may not read.
+    const page = globalThis.location?.origin;
+    const isHidden = page && page !== endpointUrl(url, '').origin && (await send('ws/validate', { mode: 'no-cors' }).then(() => true, () => false));
+    throw isHidden
+      ? new SignalingError('unreadable', `The server answers, but a page of ${page} may not read the answer. Add ${page} to server.allowed_origins, or check the proxies before the server.`, { cause })
+      : new SignalingError('unreachable', 'The server did not answer.', { cause });
+  } finally {
+    clearTimeout(deadline);
   }
 }
 
-/** @param {Response} response */
-async function parseProblem(response) {
-  /** @type {{ code?: string, detail?: string, title?: string, field?: string }} */
-  const problem = await response.json().catch(() => ({}));
-  const after = Number(response.headers.get('Retry-After'));
-  return new SignalingError(
-    problem.code ?? (response.status === 429 ? 'rate_limited' : `http_${response.status}`),
-    problem.detail ?? problem.title ?? `The server answered ${response.status}.`,
-    { status: response.status, field: problem.field, retryMs: after > 0 ? after * 1000 : undefined },
-  );
+/** @param {Response} response @param {any} problem */
+function toError({ status, headers }, problem) {
+  const after = Number(headers.get('Retry-After'));
+  const retryMs = after > 0 ? after * 1000 : undefined;
+  if (typeof problem?.code === 'string') {
+    return new SignalingError(problem.code, problem.detail ?? problem.title, { status, field: problem.field, retryMs });
+  }
+  if (status === 429) return new SignalingError('rate_limited', undefined, { status, retryMs });
+  return status < 500 ? notOurs(status) : new SignalingError('unreachable', `A proxy answered ${status} instead of the server.`, { retryMs });
+}
+
+/** @param {number} status */
+function notOurs(status) {
+  return new SignalingError('unreadable', `An answer with status ${status} does not come from Signalbox. Check the option url, and the proxies before the server.`);
 }

@@ -6,6 +6,9 @@
 
 const PONG_MS = 5_000;
 
+/** After a sleep or a change of the network, the connection is more often dead than slow. */
+const WAKE_PONG_MS = 600;
+
 export class Keepalive {
   #silenceMs = 0;
   #activeAt = 0;
@@ -39,12 +42,17 @@ export class Keepalive {
     this.#awaitsPong = false;
   }
 
-  /** Sends a ping now, because the network has changed. */
-  probe() {
-    if (this.#silenceMs === 0 || this.#awaitsPong) return;
+  /** Sends a ping now, because the page woke up or the network has changed. */
+  wake() {
+    this.#probe(WAKE_PONG_MS);
+  }
+
+  /** @param {number} pongMs the time for the answer */
+  #probe(pongMs) {
+    if (this.#silenceMs === 0) return;
+    if (!this.#awaitsPong) this.#ping();
     this.#awaitsPong = true;
-    this.#ping();
-    this.#schedule(PONG_MS);
+    this.#schedule(pongMs);
   }
 
   /** @param {number} delayMs */
@@ -56,7 +64,7 @@ export class Keepalive {
   #check() {
     if (this.#awaitsPong) return this.#lost();
     const silentMs = Date.now() - this.#activeAt;
-    if (silentMs >= this.#silenceMs) this.probe();
+    if (silentMs >= this.#silenceMs) this.#probe(PONG_MS);
     else this.#schedule(this.#silenceMs - silentMs);
   }
 }

@@ -61,6 +61,7 @@ import { SignalingError } from './codes.js';
  * @property {number} seq
  * @property {Limits} limits
  * @property {number} pingInterval milliseconds
+ * @property {number} [resumeWindow] milliseconds; absent if the server is an older one
  * @property {string[]} features
  *
  * @typedef {Omit<Joined, 'type'> & { type: 'resumed', recovered: boolean, lastId: number }} Resumed
@@ -103,6 +104,7 @@ import { SignalingError } from './codes.js';
  * @property {number} seq
  * @property {Limits} limits
  * @property {number} pingInterval milliseconds
+ * @property {number} [resumeWindow] milliseconds; absent if the server is an older one
  *
  * @typedef {{ seq?: number, type: 'notice', code: string, message: string }} NoticeFrame without
  *   `seq`: to all rooms

@@ -7,6 +7,7 @@ import { Backoff } from './backoff.js';
 import { SESSION_GONE, SignalingError, TOKEN_EXPIRED, isRetryable, parseClose, toTokenError } from './codes.js';
 import { fetchRefusal, signalAddress, ticketFor } from './http.js';
 import { Keepalive } from './keepalive.js';
+import { watchPage } from './page-events.js';
 import { ResumeHandle } from './resume-handle.js';
 import { SignalSocket } from './signal-socket.js';
 
@@ -48,6 +49,16 @@ const FIRST_JITTER_MS = 200;
 const SHORT_WAITS_MS = 60_000;
 const SHORT_WAITS_CAP_MS = 4_000;
 
+/**
+ * How long tokens may stay without a verdict of the server. A client that was connected before has
+ * a good address and an allowed origin, so its server is probably down for a while.
+ */
+const FIRST_PATIENCE_MS = 15_000;
+const PATIENCE_MS = 60_000;
+
+/** After a sleep, an attempt that is older than this probably waits for a dead network. */
+const WAKE_ATTEMPT_MS = 1_000;
+
 /** HTTP statuses after which another token may succeed. */
 const TOKEN_STATUSES = new Set([401, 403]);
 
@@ -73,6 +84,11 @@ export class ReconnectingSocket {
   #upAt = null;
   /** When the last open connection was lost, or the client started. */
   #lostAt = 0;
+  /** When the current attempt began. */
+  #attemptAt = 0;
+  #wasUp = false;
+  /** When tokens began to stay without a verdict; 0 after a verdict. */
+  #noVerdictAt = 0;
   #tokenRefused = false;
   #usesTickets;
   /**
@@ -92,7 +108,7 @@ export class ReconnectingSocket {
     ping: () => this.send('{"type":"ping"}'),
     lost: () => this.drop('no_pong'),
   });
-  #onOnline = () => this.#onNetworkReturned();
+  #stopWatching = () => {};
 
   /** @param {ConnectOptions} options @param {SocketCallbacks} callbacks */
   constructor(options, callbacks) {
@@ -105,7 +121,7 @@ export class ReconnectingSocket {
   }
 
   start() {
-    globalThis.addEventListener?.('online', this.#onOnline);
+    this.#stopWatching = watchPage({ onWake: () => this.wake(), onHide: () => this.send('{"type":"going"}') });
     this.#handle.open();
     this.#lostAt = Date.now();
     void this.#connect();
@@ -117,8 +133,43 @@ export class ReconnectingSocket {
     this.#endAttempt();
     this.#phase = 'stopped';
     this.#handle.close();
-    globalThis.removeEventListener?.('online', this.#onOnline);
+    this.#stopWatching();
     this.#callbacks.onStopped(error);
+  }
+
+  /**
+   * As {@link stop}, and tells the server that this peer has left, also if the socket is only
+   * opening or lost.
+   *
+   * @param {SignalingError} error
+   */
+  leave(error) {
+    const socket = this.#socket;
+    const resume = this.#handle.value;
+    this.#socket = null; // the announcement closes it
+    this.stop(error);
+    if (socket || resume !== null) void this.#announceLeave(socket, resume);
+  }
+
+  /**
+   * Sends `leave` on the socket. Without a socket, or if it is dead, resumes and sends it then, for
+   * as long as the server keeps the peer.
+   *
+   * @param {SignalSocket | null} socket
+   * @param {string | null} resume
+   */
+  async #announceLeave(socket, resume) {
+    const { url, fetch } = this.#options;
+    const end = Date.now() + this.#handle.windowMs;
+    this.#backoff.reset();
+    while (!(await socket?.leave()) && resume !== null && Date.now() < end) {
+      if (socket) {
+        const { status, retryable } = await fetchRefusal({ url, resume, fetch });
+        if (status !== undefined && !retryable) return;
+        await new Promise((resolve) => setTimeout(resolve, this.#backoff.next(0, SHORT_WAITS_CAP_MS)));
+      }
+      socket = this.#createSocket({ resume, since: this.#callbacks.since() }, () => {}, () => {});
+    }
   }
 
   /** @param {string} text */
@@ -134,16 +185,18 @@ export class ReconnectingSocket {
   /**
    * `joined`, `resumed` or `waiting` arrived: the connection is open.
    *
-   * @param {{ resume: string | null, pingInterval: number }} frame
+   * @param {{ resume: string | null, pingInterval: number, resumeWindow?: number }} frame
    */
-  markUp({ resume, pingInterval }) {
-    this.#handle.renew(resume);
+  markUp({ resume, pingInterval, resumeWindow }) {
+    this.#handle.renew(resume, resumeWindow);
     this.#keepalive.start(pingInterval);
     if (this.#phase === 'up') return;
     this.#phase = 'up';
     this.#socket?.endDeadline();
     this.#upAt = Date.now();
+    this.#wasUp = true;
     this.#reconnectAt = 0;
+    this.#noVerdictAt = 0;
     this.#tokenRefused = false;
   }
 
@@ -167,6 +220,7 @@ export class ReconnectingSocket {
   async #connect() {
     const attempt = this.#endAttempt();
     this.#phase = 'connecting';
+    this.#attemptAt = Date.now();
     this.#callbacks.onConnecting();
     try {
       const credential = this.#handleCredential() ?? { token: await this.#requestToken() };
@@ -193,21 +247,30 @@ export class ReconnectingSocket {
   /** @param {unknown} cause `getToken` failed, or its token cannot be part of a request */
   #onNoCredential(cause) {
     const error = toTokenError(cause);
-    if (error.retryable) this.#scheduleRetry(error);
+    if (error.code === 'unreadable') this.#retryWithoutVerdict(error);
+    else if (error.retryable) this.#scheduleRetry(error);
     else this.stop(error);
   }
 
   /** @param {Credential} credential */
   #openSocket(credential) {
-    const { token, resume, since } = credential;
     this.#credential = credential;
     this.#lastError = null;
-    this.#socket = new SignalSocket({
+    this.#socket = this.#createSocket(credential, (text) => this.#onText(text), (close) => void this.#onClose(close));
+  }
+
+  /**
+   * @param {Credential} credential
+   * @param {(text: unknown) => void} onText
+   * @param {(close: SocketClose) => void} onClose
+   */
+  #createSocket({ token, resume, since }, onText, onClose) {
+    return new SignalSocket({
       address: signalAddress(this.#options.url, since),
       credential: resume === undefined ? `token.${token}` : `resume.${resume}`,
       WebSocket: this.#options.WebSocket ?? globalThis.WebSocket,
-      onText: (text) => this.#onText(text),
-      onClose: (close) => void this.#onClose(close),
+      onText,
+      onClose,
     });
   }
 
@@ -224,24 +287,51 @@ export class ReconnectingSocket {
     const message = this.#lastError?.code === name ? this.#lastError.message : undefined;
     const error = new SignalingError(name, message, { closeCode: code, retryMs });
     if (code === SESSION_GONE || code === TOKEN_EXPIRED) this.#handle.forget();
+    if (opened && this.#upAt === null && code < 4000) return this.#onNoVerdict(error);
     if (opened) return isRetryable(code) ? this.#scheduleRetry(error) : this.stop(error);
     const { token, resume } = this.#credential;
     const refusal = await fetchRefusal({ url: this.#options.url, token, resume, fetch: this.#options.fetch });
-    // Without a refusal the network failed, or the server accepts the credential now: try again.
-    if (attempt === this.#attempt) this.#onUpgradeRefused(refusal ?? error);
+    if (attempt === this.#attempt) this.#onUpgradeRefused(refusal);
   }
 
   /** @param {SignalingError} error */
   #onUpgradeRefused(error) {
     const { status } = error;
-    // A proxy answers 404 while its server is down. Other final statuses will not change.
-    if (status === undefined || error.retryable || status === 404) return this.#scheduleRetry(error);
+    if (status === undefined) return this.#onNoVerdict(error);
+    this.#noVerdictAt = 0;
+    if (error.retryable) return this.#scheduleRetry(error);
     if (this.#credential.resume !== undefined) return this.#onResumeRefused(error);
     if (TICKET_CODES.has(error.code)) return this.#scheduleRetry(error);
     if (error.code === 'ticket_required') this.#usesTickets = true;
     if (this.#tokenRefused || !TOKEN_STATUSES.has(status)) return this.stop(error);
     this.#tokenRefused = true;
     return void this.#connect();
+  }
+
+  /**
+   * No verdict on the credential can be read. After the resume window a handle is void in any case.
+   *
+   * @param {SignalingError} error
+   */
+  #onNoVerdict(error) {
+    if (this.#credential.resume === undefined) return this.#retryWithoutVerdict(error);
+    if (Date.now() - this.#lostAt < this.#handle.windowMs) return this.#scheduleRetry(error);
+    this.#handle.forget();
+    return void this.#connect();
+  }
+
+  /**
+   * No verdict on a token can be read, so it may be refused each time. No answer at all after an
+   * open connection is an outage, which may last.
+   *
+   * @param {SignalingError} error
+   */
+  #retryWithoutVerdict(error) {
+    this.#noVerdictAt ||= Date.now();
+    const isOutage = this.#wasUp && error.code !== 'unreadable' && error.code !== 'no_upgrade';
+    const patienceMs = this.#wasUp ? PATIENCE_MS : FIRST_PATIENCE_MS;
+    if (isOutage || Date.now() - this.#noVerdictAt < patienceMs) this.#scheduleRetry(error);
+    else this.stop(error);
   }
 
   /** @param {SignalingError} error */
@@ -283,8 +373,13 @@ export class ReconnectingSocket {
     this.#callbacks.onWaiting(error, retryInMs);
   }
 
-  #onNetworkReturned() {
-    if (this.#phase === 'waiting' && Date.now() >= this.#reconnectAt) void this.#connect();
-    else if (this.#phase === 'up') this.#keepalive.probe();
+  /** The page woke up, or the network has changed: the socket may be dead. */
+  wake() {
+    if (this.#phase === 'up') return this.#keepalive.wake();
+    const isStuck = this.#phase === 'connecting' && Date.now() - this.#attemptAt >= WAKE_ATTEMPT_MS;
+    if ((this.#phase !== 'waiting' && !isStuck) || Date.now() < this.#reconnectAt) return;
+    this.#noVerdictAt = 0;
+    this.#backoff.reset();
+    void this.#connect();
   }
 }

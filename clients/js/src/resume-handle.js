@@ -16,6 +16,9 @@
  * @property {string} key
  */
 
+/** How long a server of an earlier release keeps a lost peer, unless it is configured otherwise. */
+const WINDOW_MS = 30_000;
+
 /** Any other text must not become part of a request. */
 const HANDLE = /^[\w-]+(\.[\w-]+)*$/;
 
@@ -23,6 +26,7 @@ export class ResumeHandle {
   /** @type {string | null} */
   #value = null;
   #takesOver = false;
+  #windowMs = WINDOW_MS;
   #storage;
   #onHide = () => this.#value !== null && this.#write(this.#value);
   /** @param {PageTransitionEvent} event */
@@ -43,6 +47,11 @@ export class ResumeHandle {
     return this.#takesOver;
   }
 
+  /** How long the handle is valid after the connection is lost. */
+  get windowMs() {
+    return this.#windowMs;
+  }
+
   /** Reads and removes the handle of an earlier page, and listens for the end of this page. */
   open() {
     if (!this.#storage) return;
@@ -54,10 +63,14 @@ export class ResumeHandle {
     globalThis.addEventListener?.('pageshow', this.#onShow);
   }
 
-  /** @param {string | null} value the handle of the latest frame */
-  renew(value) {
+  /**
+   * @param {string | null} value the handle of the latest frame
+   * @param {number} [windowMs] the resume window
+   */
+  renew(value, windowMs = this.#windowMs) {
     this.#value = isHandle(value) ? value : null;
     this.#takesOver = false;
+    this.#windowMs = windowMs;
   }
 
   /** The handle is no longer valid. */

@@ -2,11 +2,15 @@
  * One WebSocket, from its opening to one report of its close. Owns the socket and the deadline for
  * the first frame. Does not parse frames, and does not reconnect.
  */
+import { isRetryable } from './codes.js';
 
 const SUBPROTOCOL = 'signalbox.v1';
 
 /** The time for the opening of the socket and the first frame. */
 const JOIN_MS = 15_000;
+
+/** The time for the opening of the socket, a `leave` and the close that answers it. */
+const LEAVE_MS = 3_000;
 
 /**
  * @typedef {{ code: number, reason: string, opened: boolean }} SocketClose `opened`: whether the
@@ -56,6 +60,34 @@ export class SignalSocket {
   drop(reason) {
     this.#reportClose(1006, reason);
     this.close();
+  }
+
+  /**
+   * Sends `leave`, as soon as the socket is open, and closes the socket.
+   *
+   * @returns {Promise<boolean>} whether the peer has left
+   */
+  leave() {
+    const socket = this.#socket;
+    const send = () => {
+      socket.send('{"type":"leave"}');
+      socket.close(1000);
+    };
+    clearTimeout(this.#deadline);
+    socket.onmessage = null;
+    return new Promise((resolve) => {
+      /** @param {boolean} hasLeft */
+      const end = (hasLeft) => {
+        this.close();
+        resolve(hasLeft);
+      };
+      this.#deadline = setTimeout(() => end(false), LEAVE_MS);
+      /** @type {{ unref?: () => void }} */ (this.#deadline).unref?.();
+      // The server handles `leave` before it answers the close.
+      socket.onclose = ({ code }) => end(!isRetryable(code));
+      if (socket.readyState === 1) send();
+      else socket.onopen = send;
+    });
   }
 
   /** Closes the socket without a report. */

@@ -106,11 +106,11 @@ class TokenSource {
         const { url, fetch } = this.#options;
         return await requestGrant({ url, path: 'auth/refresh', body: { refreshToken }, fetch, deadlineMs: ANSWER_MS });
       } catch (error) {
-        const { code, status } = /** @type {SignalingError} */ (error);
+        const { status } = /** @type {SignalingError} */ (error);
         if (status === 401) return this.#setRefreshToken();
         // The server answered with an error, so it did not use the refresh token.
-        if (code !== 'unreachable') this.#sentAt = 0;
-        if (code !== 'unreachable' || Date.now() - this.#sentAt > REPEAT_MS - ANSWER_MS) throw error;
+        if (status !== undefined) this.#sentAt = 0;
+        if (status !== undefined || Date.now() - this.#sentAt > REPEAT_MS - ANSWER_MS) throw error;
         await new Promise((resolve) => setTimeout(resolve, 500));
       }
     }

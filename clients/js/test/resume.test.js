@@ -11,11 +11,11 @@ const offer = (seq, id, from = BOB) => ({ type: 'offer', seq, from, id, sdp: 'v=
 const message = (seq, id, data) => ({ type: 'message', seq, from: BOB, id, data });
 
 /** Creates a client with a handle and a good connection. */
-async function createResumableClient(options = {}) {
+async function createResumableClient(options = {}, joined = {}) {
   const tokens = [];
   const getToken = () => tokens.push('T') && 'T';
   const context = await connectClient({ getToken, ...options });
-  context.socket.join({ resume: 'handle.1' });
+  context.socket.join({ resume: 'handle.1', ...joined });
   await context.joined;
   mock.timers.tick(6_000);
   const received = [];
@@ -176,7 +176,7 @@ test('after a good connection the first attempt waits for a small jitter only, a
 });
 
 test('while the server may keep the peer the waits are short, and later they are long', async () => {
-  const context = await createResumableClient({ random: () => 1, fetch: async () => Promise.reject(new TypeError('no network')) });
+  const context = await createResumableClient({ random: () => 1, fetch: async () => Promise.reject(new TypeError('no network')) }, { resumeWindow: 90_000 });
   context.socket.end(1006);
   const waits = [];
   for (let passed = 200; passed < 75_000; passed += waits.at(-1)) {
@@ -212,7 +212,7 @@ for (const code of ['resume_expired', 'resume_invalid']) {
     const arrived = server.next();
     refused.end(1006);
     const anew = await arrived;
-    assert.deepEqual(asked, [['http://signal.example/ws/validate?resume=handle.1', undefined]]);
+    assert.deepEqual(asked, [['http://signal.example/ws/validate', 'Resume handle.1']]);
     assert.deepEqual([anew.protocols[1], anew.address], ['token.T', 'ws://signal.example/ws/signal']);
     anew.open();
     anew.deliver(joinedFrame({ peerId: CAROL, peers: [] }));
@@ -284,6 +284,7 @@ test('leave forgets the handle and stops all timers', async () => {
   context.socket.deliver({ type: 'goaway', reconnectIn: 2000 });
   context.client.message('x').catch(() => {});
   context.client.leave();
+  context.socket.end(1000, 'left');
   const before = Date.now();
   mock.timers.runAll();
   assert.equal(Date.now(), before);

@@ -160,10 +160,11 @@ test('a connection that the page has closed stays closed', async () => {
 });
 
 test('leave closes every connection and stops all timers', async () => {
-  const { room, bob, resume } = await joinRoom();
+  const { room, bob, resume, socket } = await joinRoom();
   await resume({ recovered: false, peers: [] });
   room.leave();
   assert.equal(bob.pc.closed, true);
+  socket.end(1000, 'left');
   const now = Date.now();
   mock.timers.runAll();
   assert.equal(Date.now(), now);

@@ -186,6 +186,11 @@ export declare class SignalingClient extends TypedEmitter<ClientEvents> {
      * @returns {Promise<void>} rejected with a {@link SignalingError}, for example `bad_token`
      */
     refresh(token: string): Promise<void>;
+    /**
+     * Checks the connection now, and replaces a dead one. A page does so by itself when it wakes up or
+     * when its network changes; call it where there are no such events, as in a native app.
+     */
+    wake(): void;
     /** Leaves the room for ever. Synchronous, so that a page can call it on `pagehide`. */
     leave(): void;
 }

@@ -1,6 +1,10 @@
 /**
  * The HTTP requests of a client: tokens, tickets, and the reason of a refused upgrade. Converts
  * problem details (RFC 9457) into a {@link SignalingError}. Stores nothing.
+ *
+ * An answer may be unreadable: a browser hides it from a page whose origin the server does not
+ * allow, and a proxy may answer instead of the server. Then the error is `unreadable` and names the
+ * likely cause. Only an error with a `status` is a verdict of the server.
  */
 import { SignalingError } from './codes.js';
 export type Fetch = typeof globalThis.fetch;
@@ -49,7 +53,7 @@ export declare function guestToken({ url, room, user, name, fetch }: {
  *   fetch?: Fetch, deadlineMs?: number }} options `token`: of the caller
  * @returns {Promise<Grant>}
  */
-export declare function requestGrant({ url, path, body, token, fetch, deadlineMs }: {
+export declare function requestGrant({ body, token, ...options }: {
     url?: string | URL;
     path: string;
     body: Record<string, unknown>;
@@ -73,11 +77,11 @@ export declare function ticketFor({ url, token, fetch }: {
  *
  * @param {{ url?: string | URL, token?: string, resume?: string, fetch?: Fetch }} options a token,
  *   or a handle
- * @returns {Promise<SignalingError | undefined>} undefined: the server would accept the upgrade now
+ * @returns {Promise<SignalingError>}
  */
 export declare function fetchRefusal({ url, token, resume, fetch }: {
     url?: string | URL;
     token?: string;
     resume?: string;
     fetch?: Fetch;
-}): Promise<SignalingError | undefined>;
+}): Promise<SignalingError>;

@@ -15,6 +15,6 @@ export declare class Keepalive {
     stop(): void;
     /** A frame arrived. Only stores the time, because a timer for each frame would cost too much. */
     noteActivity(): void;
-    /** Sends a ping now, because the network has changed. */
-    probe(): void;
+    /** Sends a ping now, because the page woke up or the network has changed. */
+    wake(): void;
 }

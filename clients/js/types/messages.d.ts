@@ -82,6 +82,10 @@ export type Joined = {
      * milliseconds
      */
     pingInterval: number;
+    /**
+     * milliseconds; absent if the server is an older one
+     */
+    resumeWindow?: number;
     features: string[];
 };
 export type Resumed = Omit<Joined, 'type'> & {
@@ -169,6 +173,10 @@ export type WaitingFrame = {
      * milliseconds
      */
     pingInterval: number;
+    /**
+     * milliseconds; absent if the server is an older one
+     */
+    resumeWindow?: number;
 };
 export type NoticeFrame = {
     seq?: number;

@@ -43,6 +43,13 @@ export declare class ReconnectingSocket {
     start(): void;
     /** Closes the socket and makes no further attempt. @param {SignalingError} error */
     stop(error: SignalingError): void;
+    /**
+     * As {@link stop}, and tells the server that this peer has left, also if the socket is only
+     * opening or lost.
+     *
+     * @param {SignalingError} error
+     */
+    leave(error: SignalingError): void;
     /** @param {string} text */
     send(text: string): void;
     /** Closes the socket and reconnects. @param {string} reason a code of `LOCAL_CODES` */
@@ -50,11 +57,12 @@ export declare class ReconnectingSocket {
     /**
      * `joined`, `resumed` or `waiting` arrived: the connection is open.
      *
-     * @param {{ resume: string | null, pingInterval: number }} frame
+     * @param {{ resume: string | null, pingInterval: number, resumeWindow?: number }} frame
      */
-    markUp({ resume, pingInterval }: {
+    markUp({ resume, pingInterval, resumeWindow }: {
         resume: string | null;
         pingInterval: number;
+        resumeWindow?: number;
     }): void;
     /** @param {string | null} resume the handle that belongs to a new token */
     setHandle(resume: string | null): void;
@@ -62,4 +70,6 @@ export declare class ReconnectingSocket {
     reconnectIn(reconnectIn: number): void;
     /** @param {ErrorFrame} frame an `error` without an id */
     noteError(frame: ErrorFrame): void;
+    /** The page woke up, or the network has changed: the socket may be dead. */
+    wake(): void;
 }

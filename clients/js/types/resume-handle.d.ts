@@ -24,10 +24,15 @@ export declare class ResumeHandle {
     get value(): string | null;
     /** Whether an earlier page left the handle, so that this client takes over its peer. */
     get takesOver(): boolean;
+    /** How long the handle is valid after the connection is lost. */
+    get windowMs(): number;
     /** Reads and removes the handle of an earlier page, and listens for the end of this page. */
     open(): void;
-    /** @param {string | null} value the handle of the latest frame */
-    renew(value: string | null): void;
+    /**
+     * @param {string | null} value the handle of the latest frame
+     * @param {number} [windowMs] the resume window
+     */
+    renew(value: string | null, windowMs?: number): void;
     /** The handle is no longer valid. */
     forget(): void;
     close(): void;

@@ -1,7 +1,3 @@
-/**
- * One WebSocket, from its opening to one report of its close. Owns the socket and the deadline for
- * the first frame. Does not parse frames, and does not reconnect.
- */
 export type SocketClose = {
     code: number;
     reason: string;
@@ -37,6 +33,12 @@ export declare class SignalSocket {
      * @param {string} reason a code of `LOCAL_CODES`
      */
     drop(reason: string): void;
+    /**
+     * Sends `leave`, as soon as the socket is open, and closes the socket.
+     *
+     * @returns {Promise<boolean>} whether the peer has left
+     */
+    leave(): Promise<boolean>;
     /** Closes the socket without a report. */
     close(): void;
 }

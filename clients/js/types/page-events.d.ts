@@ -1,0 +1,13 @@
+/**
+ * What the browser tells a page about itself and its network. Nothing happens where there is no
+ * page, as in Node. Owns the listeners; acts on nothing.
+ */
+/**
+ * @param {{ onWake: () => void, onHide: () => void }} callbacks `onWake`: a socket may be dead,
+ *   because the page was frozen or hidden, or the network has changed; `onHide`: the page closes
+ * @returns {() => void} removes the listeners
+ */
+export declare function watchPage({ onWake, onHide }: {
+    onWake: () => void;
+    onHide: () => void;
+}): () => void;
