@@ -1,7 +1,14 @@
 /**
  * What the browser tells a page about itself and its network. Nothing happens where there is no
  * page, as in Node. Owns the listeners; acts on nothing.
+ *
+ * No event tells a page that the machine slept, but its timers are late then.
  */
+
+const TICK_MS = 2_000;
+
+/** Busy pages and the timers of hidden pages are late too; then a probe does no harm. */
+const SLEEP_MS = 5_000;
 
 /**
  * @param {{ onWake: () => void, onHide: () => void }} callbacks `onWake`: a socket may be dead,
@@ -11,6 +18,13 @@
 export function watchPage({ onWake, onHide }) {
   const { document, navigator } = globalThis;
   const abort = new AbortController();
+  let tickedAt = Date.now();
+  const onTick = () => {
+    const wasAsleep = Date.now() - tickedAt > SLEEP_MS;
+    tickedAt = Date.now();
+    if (wasAsleep) onWake();
+  };
+  const ticker = document && setInterval(onTick, TICK_MS);
   /** @type {[EventTarget | undefined, string, (event: any) => void][]} */
   const listeners = [
     [globalThis, 'online', onWake],
@@ -21,5 +35,8 @@ export function watchPage({ onWake, onHide }) {
     [/** @type {any} */ (navigator)?.connection, 'change', onWake],
   ];
   for (const [target, name, listener] of listeners) target?.addEventListener?.(name, listener, { signal: abort.signal });
-  return () => abort.abort();
+  return () => {
+    abort.abort();
+    clearInterval(ticker);
+  };
 }

@@ -7,6 +7,7 @@ import { SignalingError } from './codes.js';
 import { applyConfiguration } from './ice-servers.js';
 import { LocalTracks, nameTracks } from './local-tracks.js';
 import { Negotiation } from './negotiation.js';
+import { PathWatch } from './path-watch.js';
 import { RemoteTracks } from './remote-tracks.js';
 import { TypedEmitter } from './typed-emitter.js';
 
@@ -73,6 +74,7 @@ export class Peer extends TypedEmitter {
   #abort = new AbortController();
   #client;
   #negotiation;
+  #pathWatch;
   #localTracks;
   #remoteTracks;
   #rtc;
@@ -107,6 +109,7 @@ export class Peer extends TypedEmitter {
       mayUseData: () => client.may('data'),
     });
     this.#localTracks = new LocalTracks(this.pc, (permission) => client.may(permission));
+    this.#pathWatch = new PathWatch(this.pc, () => this.#onSilence());
     this.#listen();
     this.#wantsData = dataChannel;
     this.#mayUseData = client.may('data');
@@ -167,6 +170,7 @@ export class Peer extends TypedEmitter {
     clearTimeout(this.#restartTimer);
     clearTimeout(this.#missingTimer);
     this.#negotiation.stop();
+    this.#pathWatch.stop();
     this.pc.close();
     this.#setState('closed');
     this.emit('closed', reason);
@@ -299,13 +303,22 @@ export class Peer extends TypedEmitter {
     else channel.addEventListener('open', onOpen, { signal: this.#abort.signal });
   }
 
+  /** No media arrives any more: the network may have changed. */
+  #onSilence() {
+    this.#client.wake();
+    this.#restartIce();
+  }
+
   #onConnectionState() {
     clearTimeout(this.#restartTimer);
+    this.#pathWatch.stop();
     switch (this.pc.connectionState) {
       case 'connected':
         this.#wasConnected = true;
+        this.#pathWatch.start();
         return this.#setState('connected');
       case 'disconnected':
+        this.#client.wake();
         this.#restartTimer = setTimeout(() => this.#restartIce(), DISCONNECTED_MS);
         return this.#setState('reconnecting');
       case 'failed':

@@ -80,6 +80,22 @@ for (const event of WAKE_EVENTS) {
   });
 }
 
+test('late timers mean that the machine slept', async () => {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+  const { server, client } = await connectClient();
+  const socket = server.sockets[0];
+  socket.join({ resume: 'handle.1' });
+  for (let n = 0; n < 6; n += 1) mock.timers.tick(2_000);
+  assert.deepEqual(socket.frames(), [], 'timers in time mean nothing');
+  mock.timers.tick(30_000);
+  assert.deepEqual(socket.frames().slice(0, 1), [{ type: 'ping' }]);
+  mock.timers.tick(999);
+  await settle();
+  assert.equal(server.sockets.length, 2);
+  client.leave();
+});
+
 test('a page that is hidden, or is shown for the first time, probes nothing', async () => {
   const { socket, client } = await connectedClient();
   page.document.hidden = true;

@@ -1,6 +1,8 @@
 /**
  * What the browser tells a page about itself and its network. Nothing happens where there is no
  * page, as in Node. Owns the listeners; acts on nothing.
+ *
+ * No event tells a page that the machine slept, but its timers are late then.
  */
 /**
  * @param {{ onWake: () => void, onHide: () => void }} callbacks `onWake`: a socket may be dead,
