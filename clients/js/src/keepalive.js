@@ -38,7 +38,7 @@ export class Keepalive {
 
   /** A frame arrived. Only stores the time, because a timer for each frame would cost too much. */
   noteActivity() {
-    this.#activeAt = Date.now();
+    this.#activeAt = performance.now();
     this.#awaitsPong = false;
   }
 
@@ -63,7 +63,7 @@ export class Keepalive {
 
   #check() {
     if (this.#awaitsPong) return this.#lost();
-    const silentMs = Date.now() - this.#activeAt;
+    const silentMs = performance.now() - this.#activeAt;
     if (silentMs >= this.#silenceMs) this.#probe(PONG_MS);
     else this.#schedule(this.#silenceMs - silentMs);
   }

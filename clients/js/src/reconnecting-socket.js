@@ -123,7 +123,7 @@ export class ReconnectingSocket {
   start() {
     this.#stopWatching = watchPage({ onWake: () => this.wake(), onHide: () => this.send('{"type":"going"}') });
     this.#handle.open();
-    this.#lostAt = Date.now();
+    this.#lostAt = performance.now();
     void this.#connect();
   }
 
@@ -160,9 +160,9 @@ export class ReconnectingSocket {
    */
   async #announceLeave(socket, resume) {
     const { url, fetch } = this.#options;
-    const end = Date.now() + this.#handle.windowMs;
+    const end = performance.now() + this.#handle.windowMs;
     this.#backoff.reset();
-    while (!(await socket?.leave()) && resume !== null && Date.now() < end) {
+    while (!(await socket?.leave()) && resume !== null && performance.now() < end) {
       if (socket) {
         const { status, retryable } = await fetchRefusal({ url, resume, fetch });
         if (status !== undefined && !retryable) return;
@@ -193,7 +193,7 @@ export class ReconnectingSocket {
     if (this.#phase === 'up') return;
     this.#phase = 'up';
     this.#socket?.endDeadline();
-    this.#upAt = Date.now();
+    this.#upAt = performance.now();
     this.#wasUp = true;
     this.#reconnectAt = 0;
     this.#noVerdictAt = 0;
@@ -207,7 +207,7 @@ export class ReconnectingSocket {
 
   /** @param {number} reconnectIn milliseconds, from a `goaway` */
   reconnectIn(reconnectIn) {
-    this.#reconnectAt = Date.now() + reconnectIn;
+    this.#reconnectAt = performance.now() + reconnectIn;
     clearTimeout(this.#goawayTimer);
     this.#goawayTimer = setTimeout(() => this.drop('going_away'), reconnectIn);
   }
@@ -220,7 +220,7 @@ export class ReconnectingSocket {
   async #connect() {
     const attempt = this.#endAttempt();
     this.#phase = 'connecting';
-    this.#attemptAt = Date.now();
+    this.#attemptAt = performance.now();
     this.#callbacks.onConnecting();
     try {
       const credential = this.#handleCredential() ?? { token: await this.#requestToken() };
@@ -315,7 +315,7 @@ export class ReconnectingSocket {
    */
   #onNoVerdict(error) {
     if (this.#credential.resume === undefined) return this.#retryWithoutVerdict(error);
-    if (Date.now() - this.#lostAt < this.#handle.windowMs) return this.#scheduleRetry(error);
+    if (performance.now() - this.#lostAt < this.#handle.windowMs) return this.#scheduleRetry(error);
     this.#handle.forget();
     return void this.#connect();
   }
@@ -327,10 +327,10 @@ export class ReconnectingSocket {
    * @param {SignalingError} error
    */
   #retryWithoutVerdict(error) {
-    this.#noVerdictAt ||= Date.now();
+    this.#noVerdictAt ||= performance.now();
     const isOutage = this.#wasUp && error.code !== 'unreadable' && error.code !== 'no_upgrade';
     const patienceMs = this.#wasUp ? PATIENCE_MS : FIRST_PATIENCE_MS;
-    if (isOutage || Date.now() - this.#noVerdictAt < patienceMs) this.#scheduleRetry(error);
+    if (isOutage || performance.now() - this.#noVerdictAt < patienceMs) this.#scheduleRetry(error);
     else this.stop(error);
   }
 
@@ -359,12 +359,12 @@ export class ReconnectingSocket {
 
   /** @param {SignalingError} error */
   #scheduleRetry(error) {
-    const wasStable = this.#upAt !== null && Date.now() - this.#upAt >= STABLE_MS;
-    if (this.#upAt !== null) this.#lostAt = Date.now();
+    const wasStable = this.#upAt !== null && performance.now() - this.#upAt >= STABLE_MS;
+    if (this.#upAt !== null) this.#lostAt = performance.now();
     this.#upAt = null;
     if (wasStable) this.#backoff.reset();
-    const mayResume = this.#handle.value !== null && Date.now() - this.#lostAt < SHORT_WAITS_MS;
-    const floorMs = Math.max(error.retryMs ?? 0, this.#reconnectAt - Date.now(), 0);
+    const mayResume = this.#handle.value !== null && performance.now() - this.#lostAt < SHORT_WAITS_MS;
+    const floorMs = Math.max(error.retryMs ?? 0, this.#reconnectAt - performance.now(), 0);
     const retryInMs = wasStable
       ? Math.round(floorMs + this.#random() * FIRST_JITTER_MS)
       : this.#backoff.next(floorMs, mayResume ? SHORT_WAITS_CAP_MS : undefined);
@@ -376,8 +376,8 @@ export class ReconnectingSocket {
   /** The page woke up, or the network has changed: the socket may be dead. */
   wake() {
     if (this.#phase === 'up') return this.#keepalive.wake();
-    const isStuck = this.#phase === 'connecting' && Date.now() - this.#attemptAt >= WAKE_ATTEMPT_MS;
-    if ((this.#phase !== 'waiting' && !isStuck) || Date.now() < this.#reconnectAt) return;
+    const isStuck = this.#phase === 'connecting' && performance.now() - this.#attemptAt >= WAKE_ATTEMPT_MS;
+    if ((this.#phase !== 'waiting' && !isStuck) || performance.now() < this.#reconnectAt) return;
     this.#noVerdictAt = 0;
     this.#backoff.reset();
     void this.#connect();

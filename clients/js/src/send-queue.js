@@ -237,7 +237,7 @@ export class SendQueue {
       if (reply.type === 'ack') message.resolve(reply);
       else message.reject(toError(reply));
     }
-    if (this.#retryAt && Date.now() >= this.#retryAt) this.#retryRefused();
+    if (this.#retryAt && performance.now() >= this.#retryAt) this.#retryRefused();
     else this.#sendReady();
   }
 
@@ -245,7 +245,7 @@ export class SendQueue {
   #onRefused(message, refusal) {
     message.state = 'refused';
     message.refusal = toError(refusal);
-    if (refusal.code === 'peer_backlogged') message.backloggedAt ??= Date.now();
+    if (refusal.code === 'peer_backlogged') message.backloggedAt ??= performance.now();
     const isRateLimit = refusal.code === 'rate_limited';
     this.#holdsAll ||= isRateLimit;
     // The first refusal sets the time. If each later one moved it, the retry might never come. A rate
@@ -253,9 +253,9 @@ export class SendQueue {
     if (this.#retryAt && !isRateLimit) return;
     // The jitter spreads the clients that wait for the same store.
     const waitMs = (refusal.retryMs ?? DEFAULT_RETRY_MS) * (1 + this.#random() / 2);
-    this.#retryAt = Math.max(this.#retryAt, Date.now() + waitMs);
+    this.#retryAt = Math.max(this.#retryAt, performance.now() + waitMs);
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#retryRefused(), this.#retryAt - Date.now());
+    this.#timer = setTimeout(() => this.#retryRefused(), this.#retryAt - performance.now());
   }
 
   /**
@@ -304,7 +304,7 @@ export class SendQueue {
   #rejectIfTooLate(message) {
     const { backloggedAt, refusal } = message;
     if (backloggedAt === undefined || refusal?.code !== 'peer_backlogged') return false;
-    if (Date.now() - backloggedAt < this.#giveUpMs) return false;
+    if (performance.now() - backloggedAt < this.#giveUpMs) return false;
     message.reject(refusal);
     return true;
   }

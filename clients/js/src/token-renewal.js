@@ -47,7 +47,7 @@ export class TokenRenewal {
   start(expiresIn) {
     clearTimeout(this.#timer);
     this.#round += 1;
-    this.#expiresAt = Date.now() + expiresIn;
+    this.#expiresAt = performance.now() + expiresIn;
     this.#backoff.reset();
     void this.#renew();
   }
@@ -105,7 +105,7 @@ export class TokenRenewal {
     // After a rejected token, another token may be good. A final refusal to issue one stays final.
     if (!error.retryable && error.code !== 'bad_token') return;
     const waitMs = this.#backoff.next(error.retryMs);
-    if (Date.now() + waitMs < this.#expiresAt) this.#timer = setTimeout(() => void this.#renew(), waitMs);
+    if (performance.now() + waitMs < this.#expiresAt) this.#timer = setTimeout(() => void this.#renew(), waitMs);
   }
 
   /** @param {string} token @returns {Promise<void>} */

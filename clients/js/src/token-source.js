@@ -47,8 +47,13 @@ export function tokenSource(options) {
 class TokenSource {
   /** @type {string | undefined} */
   #refreshToken;
-  /** When the refresh token was first sent without an answer. */
-  #sentAt = 0;
+  /**
+   * When the refresh token was first sent without an answer. It must not be sent late, so the clock
+   * counts that says more: one of them may stop while the machine sleeps, and the other may jump.
+   *
+   * @type {[monotonic: number, wall: number] | null}
+   */
+  #sentAt = null;
   /** @type {Promise<string> | null} */
   #request = null;
   #options;
@@ -73,7 +78,7 @@ class TokenSource {
   /** @param {string} [refreshToken] @returns {undefined} */
   #setRefreshToken(refreshToken) {
     this.#refreshToken = refreshToken;
-    this.#sentAt = 0;
+    this.#sentAt = null;
   }
 
   async #firstGrant() {
@@ -95,13 +100,18 @@ class TokenSource {
     return requestGrant({ url, path, body: { name, refresh: true }, token, fetch });
   }
 
+  #waitedMs() {
+    const [monotonic, wall] = this.#sentAt ?? [performance.now(), Date.now()];
+    return Math.max(performance.now() - monotonic, Date.now() - wall);
+  }
+
   /** @returns {Promise<Grant | undefined>} undefined without a valid refresh token */
   async #refresh() {
     const refreshToken = this.#refreshToken;
     if (refreshToken === undefined) return undefined;
     for (;;) {
-      this.#sentAt ||= Date.now();
-      if (Date.now() - this.#sentAt > REPEAT_MS) return this.#setRefreshToken();
+      this.#sentAt ??= [performance.now(), Date.now()];
+      if (this.#waitedMs() > REPEAT_MS) return this.#setRefreshToken();
       try {
         const { url, fetch } = this.#options;
         return await requestGrant({ url, path: 'auth/refresh', body: { refreshToken }, fetch, deadlineMs: ANSWER_MS });
@@ -109,8 +119,8 @@ class TokenSource {
         const { status } = /** @type {SignalingError} */ (error);
         if (status === 401) return this.#setRefreshToken();
         // The server answered with an error, so it did not use the refresh token.
-        if (status !== undefined) this.#sentAt = 0;
-        if (status !== undefined || Date.now() - this.#sentAt > REPEAT_MS - ANSWER_MS) throw error;
+        if (status !== undefined) this.#sentAt = null;
+        if (status !== undefined || this.#waitedMs() > REPEAT_MS - ANSWER_MS) throw error;
         await new Promise((resolve) => setTimeout(resolve, 500));
       }
     }

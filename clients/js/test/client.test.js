@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { ALICE, BOB, CAROL, connectClient, joinedFrame, peerEntry } from './scripted-server.js';
+import { mockTime, restoreTime } from './mock-time.js';
 
-beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'] }));
-afterEach(() => mock.timers.reset());
+beforeEach(() => mockTime());
+afterEach(restoreTime);
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 const offer = (seq, id) => ({ type: 'offer', seq, from: BOB, id, sdp: 'v=0' });

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import { SendQueue } from '../src/send-queue.js';
 import { seededRandom } from './scripted-server.js';
+import { mockTime, restoreTime } from './mock-time.js';
 
 const LOCAL = ['carol', 'dave'];
 const REMOTE = ['bob', 'eve'];
@@ -124,7 +125,7 @@ function run(seed, steps) {
 }
 
 test('every message reaches each target once and in order, whatever the store and the connection do', () => {
-  mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  mockTime();
   try {
     for (let seed = 1; seed <= 500; seed += 1) {
       const { server, wanted, queue, failures } = run(seed, 300);
@@ -133,6 +134,6 @@ test('every message reaches each target once and in order, whatever the store an
       for (const peer of PEERS) assert.deepEqual(server.delivered.get(peer), wanted.get(peer), `seed ${seed}: ${peer}`);
     }
   } finally {
-    mock.timers.reset();
+    restoreTime();
   }
 });

@@ -3,17 +3,18 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { SignalingClient } from '../src/index.js';
 import { connectClient, scriptedServer } from './scripted-server.js';
+import { mockTime, restoreTime } from './mock-time.js';
 
 /** @type {EventTarget} */
 let page;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  mockTime();
   page = new EventTarget(); // Node has no window
   for (const name of ['addEventListener', 'removeEventListener']) globalThis[name] = page[name].bind(page);
 });
 afterEach(() => {
-  mock.timers.reset();
+  restoreTime();
   for (const name of ['addEventListener', 'removeEventListener']) delete globalThis[name];
 });
 

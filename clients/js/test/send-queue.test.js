@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import { SendQueue } from '../src/send-queue.js';
+import { mockTime, restoreTime } from './mock-time.js';
 
 /** Creates a queue and records its frames: `2:b` is message b with id 2. */
 function createQueue(options = {}) {
@@ -31,11 +32,11 @@ const settle = () => new Promise((resolve) => setImmediate(resolve));
 
 function withTimers(run) {
   return async () => {
-    mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+    mockTime();
     try {
       await run();
     } finally {
-      mock.timers.reset();
+      restoreTime();
     }
   };
 }

@@ -4,6 +4,7 @@ import { createServer } from 'node:http';
 import { after, afterEach, before, beforeEach, describe, mock, test } from 'node:test';
 import { SignalingError, tokenSource } from '../src/index.js';
 import { connectClient, joinedFrame } from './scripted-server.js';
+import { mockTime, restoreTime } from './mock-time.js';
 
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 const REFRESHED = { type: 'token-refreshed', expiresIn: 900_000, role: 'guest', permissions: ['publish', 'message', 'data'], resume: 'handle.3' };
@@ -39,8 +40,8 @@ async function tick(ms) {
 }
 
 describe('on an open connection', () => {
-  beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'] }));
-  afterEach(() => mock.timers.reset());
+  beforeEach(() => mockTime());
+  afterEach(restoreTime);
 
   test('before a token expires a new one is requested and sent, and the client resumes with the new handle', async () => {
     const { getToken } = createProvider('T1', 'T2');

@@ -6,10 +6,11 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { guestToken } from '../src/index.js';
 import { connectClient, joinedFrame } from './scripted-server.js';
+import { mockTime, restoreTime } from './mock-time.js';
 
-beforeEach(() => mock.timers.enable({ apis: ['setTimeout', 'Date'] }));
+beforeEach(() => mockTime());
 afterEach(() => {
-  mock.timers.reset();
+  restoreTime();
   delete globalThis.location;
 });
 

@@ -2,19 +2,20 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
 import { connectClient } from './scripted-server.js';
+import { mockTime, restoreTime } from './mock-time.js';
 
 /** The parts of a page, by the target of the event. @type {Record<string, EventTarget>} */
 let page;
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ['setTimeout', 'Date'] });
+  mockTime();
   page = { window: new EventTarget(), document: Object.assign(new EventTarget(), { hidden: false }), connection: new EventTarget() };
   for (const name of ['addEventListener', 'removeEventListener']) globalThis[name] = page.window[name].bind(page.window);
   globalThis.document = page.document;
   Object.defineProperty(globalThis, 'navigator', { value: { connection: page.connection }, configurable: true, writable: true });
 });
 afterEach(() => {
-  mock.timers.reset();
+  restoreTime();
   for (const name of ['addEventListener', 'removeEventListener', 'document']) delete globalThis[name];
 });
 
@@ -81,8 +82,8 @@ for (const event of WAKE_EVENTS) {
 }
 
 test('late timers mean that the machine slept', async () => {
-  mock.timers.reset();
-  mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
+  restoreTime();
+  mockTime('setInterval');
   const { server, client } = await connectClient();
   const socket = server.sockets[0];
   socket.join({ resume: 'handle.1' });
