@@ -97,15 +97,7 @@ impl TestProvider {
     /// # Panics
     /// If no port is free.
     pub async fn start_below(path: &str) -> Self {
-        Self::start_on("127.0.0.1", path).await
-    }
-
-    /// The same, on this loopback address.
-    ///
-    /// # Panics
-    /// If no port is free.
-    pub async fn start_on(host: &str, path: &str) -> Self {
-        let listener = TcpListener::bind((host, 0)).await.expect("a port");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let issuer = format!("{base}{path}");
         let state = ProviderState { base, issuer: issuer.clone(), ..ProviderState::default() };

@@ -60,11 +60,8 @@ async fn a_server_that_requires_client_certificates_is_used_with_one_and_asks_fo
     let with = |cert_file, key_file| config::RedisSettings { cert_file, key_file, ..ours.settings() };
     let theirs = other.settings();
     for (settings, expected) in [
-        (with(None, None), "if it requires client certificates, set redis.cert_file"),
-        (
-            with(theirs.cert_file.clone(), theirs.key_file.clone()),
-            "does it trust the certificate in redis.cert_file?",
-        ),
+        (with(None, None), "set redis.cert_file and redis.key_file"),
+        (with(theirs.cert_file.clone(), theirs.key_file.clone()), "redis.cert_file"),
         (with(ours.settings().cert_file, theirs.key_file.clone()), "redis.key_file: is not the key"),
         (with(ours.settings().cert_file, ours.settings().cert_file), "redis.key_file: "),
         (with(ours.settings().key_file, ours.settings().key_file), "redis.key_file: "),
