@@ -42,8 +42,8 @@ use signalbox_signal::{
 use signalbox_token::{SecretBytes, SharedSecret};
 use signalbox_turn::IceDirectory;
 
-/// Signalbox: self-hosted WebRTC signaling. Without arguments: a working call page on
-/// http://127.0.0.1:8080
+/// Signalbox: self-hosted WebRTC signaling. Without arguments: a video call at
+/// http://127.0.0.1:8080/?room=first-call
 #[derive(Parser)]
 #[command(name = "signalbox", version)]
 struct Cli {
