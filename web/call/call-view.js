@@ -153,7 +153,7 @@ export class CallView {
     this.#wasOpen ||= client.state === 'open';
     for (const peer of peers.values()) this.#stage.update(peer.peerId, { hidden: !visible.includes(peer), text: this.#peerText(peer) });
     const unconnected = this.#unconnectedPeers();
-    const pending = visible.map((peer) => this.#peerText(peer)).find(Boolean) ?? unconnected.map(({ name, userId }) => texts.noConnectionText(name ?? userId))[0];
+    const pending = visible.map((peer) => this.#peerText(peer)).find(Boolean) ?? unconnected.map(({ name, userId }) => texts.noConnectionText(name || userId))[0];
     const general = texts.clientStateText(client.state, visible.length + unconnected.length, this.#wasOpen, this.#lossReason);
     if (this.#showsStatus()) setText(this.#status, client.state === 'open' && pending ? pending : general);
     document.body.setAttribute('data-state', client.state);
@@ -175,7 +175,7 @@ export class CallView {
   #showPeople(visible) {
     const stateOf = (/** @type {Peer} */ peer) => this.#peerText(peer) || (peer.info.metadata.audio === false ? 'Muted' : 'Connected');
     const others = visible.map((peer) => ({ id: peer.peerId, name: peer.name, state: stateOf(peer), actions: this.#moderation.actionsFor(peer) }));
-    const unconnected = this.#unconnectedPeers().map(({ peerId, name, userId }) => ({ id: peerId, name: name ?? userId, state: texts.noConnectionText(name ?? userId), actions: [] }));
+    const unconnected = this.#unconnectedPeers().map(({ peerId, name, userId }) => ({ id: peerId, name: name || userId, state: texts.noConnectionText(name || userId), actions: [] }));
     const hasSound = this.#mayPublish() && this.#media.isOn('audio');
     const own = { id: 'self', name: `${this.#name} (you)`, state: hasSound ? 'Connected' : 'Muted', actions: [] };
     const everyone = [own, ...others, ...unconnected];
