@@ -81,6 +81,16 @@ describe('deployment files', () => {
     execFileSync('rm', ['-rf', folder]);
   });
 
+  it('give the users of Redis only the names of a prefix', () => {
+    const folder = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
+    execFileSync(join(repo, 'deploy/make-secrets.sh'), ['--redis-prefix', 'blue', folder]);
+    const names = findNames(readFileSync(join(folder, 'redis.acl'), 'utf8'), /(?:~|&)(\S+:)/g);
+    assert.ok(names.size > 20, 'each kind has a rule');
+    for (const name of names) assert.match(name, /^blue:sb:/);
+    assert.throws(() => execFileSync(join(repo, 'deploy/make-secrets.sh'), ['--redis-prefix', 'a*', folder], { stdio: 'ignore' }));
+    execFileSync('rm', ['-rf', folder]);
+  });
+
   it('read a secret that an editor has written as the services read it', () => {
     const make = join(repo, 'deploy/make-secrets.sh');
     const folder = execFileSync('mktemp', ['-d'], { encoding: 'utf8' }).trim();
