@@ -12,14 +12,9 @@
 --       19 sanctions (JSON; '[]' to delete them) or '',
 --       then lists, each after its length:
 --       members to write: peer, record, node or '-', epoch, mailbox version (used if the peer has
-<<<<<<< HEAD
---         no mailbox), handle generation, '1' if the peer waits in the lobby
---       members to remove: peer, epoch, reason, token id or '', index in KEYS
-=======
 --         no mailbox), handle generation, '1' if the peer waits in the lobby, the resume window of a
 --         peer that is detached now, ms
---       members to remove: peer, epoch, reason, index in KEYS
->>>>>>> 894db3d (wip)
+--       members to remove: peer, epoch, reason, token id or '', index in KEYS
 --       tombstones to delete: peer · detached members: peer
 --       nodes with their first peer in the room: index in KEYS
 --       nodes without a peer in the room: index in KEYS
