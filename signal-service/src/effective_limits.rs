@@ -183,7 +183,8 @@ mod tests {
         assert!(limits.apply_changes(&changes));
         assert_eq!(
             (limits.room_peers(), limits.burst_and_rate(), limits.user_peers()),
-            (159, (1_000, 5), 50),
+            // A smaller lobby leaves the first frame more space for peers.
+            (173, (1_000, 5), 50),
             "a changed limit also holds over a reload"
         );
         assert!(limits.apply_changes(&LimitChanges::default()));

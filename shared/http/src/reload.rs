@@ -67,8 +67,7 @@ impl ConfigReloads {
         let ConfigReload { config, changed, waiting } = reload;
         tracing::info!(event = "configuration_reloaded", changed = changed.join(", "));
         if !waiting.is_empty() {
-            let settings = waiting.join(", ");
-            tracing::warn!(event = "restart_needed", settings, "these changes take effect at the next start");
+            tracing::warn!(event = "restart_needed", "needs a restart: {}", waiting.join(", "));
         }
         for warning in config.warnings.iter().filter(|warning| !self.running.warnings.contains(warning)) {
             tracing::warn!(event = "unsafe_setting", "{warning}");
