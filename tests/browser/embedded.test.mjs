@@ -55,6 +55,17 @@ describe('a call on the call page', () => {
     assert.deepEqual([alice.loads, carol.loads], loads);
   });
 
+  it('shows a newcomer no tile of a person whose tab is closed', async () => {
+    const [alice, bob] = [await join('closed', 'Alice'), await join('closed', 'Bob')];
+    await allSeeEachOther(alice, bob);
+    await bob.page.close({ runBeforeUnload: true });
+    const carol = await join('closed', 'Carol');
+    await carol.sees('Alice');
+    await alice.sees('Carol');
+    await carol.reads('#status', /One other person is here/);
+    await carol.reads('#people-button', /People \(2\)/);
+  });
+
   it('continues without the server, shows that it reconnects, and recovers when the server returns', async () => {
     const [alice, bob] = [await join('gone', 'Alice'), await join('gone', 'Bob')];
     // The server creates a new secret at each start, so its old tokens and handles are invalid.

@@ -112,7 +112,9 @@ export class CallView {
 
   /** The peers with a visible tile. */
   #visiblePeers() {
-    return [...this.#room.peers.values()].filter((peer) => !this.#isPageClosed(peer));
+    // A peer without a connection that this page has never seen may not return.
+    const isUnknown = (/** @type {Peer} */ peer) => peer.info.detached && peer.state === 'connecting';
+    return [...this.#room.peers.values()].filter((peer) => !this.#isPageClosed(peer) && !isUnknown(peer));
   }
 
   /** The people in the room without a connection. */

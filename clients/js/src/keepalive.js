@@ -6,7 +6,7 @@
 
 const PONG_MS = 5_000;
 
-/** After a sleep or a change of the network, the connection is more often dead than slow. */
+/** After a sleep or a change of the network, a connection is more often dead than slow. */
 const WAKE_PONG_MS = 600;
 
 export class Keepalive {
@@ -42,9 +42,14 @@ export class Keepalive {
     this.#awaitsPong = false;
   }
 
-  /** Sends a ping now, because the page woke up or the network has changed. */
-  wake() {
-    this.#probe(WAKE_PONG_MS);
+  /**
+   * Sends a ping now, because the page woke up or the network has changed.
+   *
+   * @param {number} connectMs how long the connection took to open, which is several times as long
+   *   as an answer on a slow network
+   */
+  wake(connectMs) {
+    this.#probe(Math.min(PONG_MS, Math.max(WAKE_PONG_MS, connectMs)));
   }
 
   /** @param {number} pongMs the time for the answer */

@@ -84,8 +84,9 @@ export class ReconnectingSocket {
   #upAt = null;
   /** When the last open connection was lost, or the client started. */
   #lostAt = 0;
-  /** When the current attempt began. */
+  /** When the current attempt began, or its socket began to open. */
   #attemptAt = 0;
+  #connectMs = 0;
   #wasUp = false;
   /** When tokens began to stay without a verdict; 0 after a verdict. */
   #noVerdictAt = 0;
@@ -194,6 +195,7 @@ export class ReconnectingSocket {
     this.#phase = 'up';
     this.#socket?.endDeadline();
     this.#upAt = performance.now();
+    this.#connectMs = this.#upAt - this.#attemptAt;
     this.#wasUp = true;
     this.#reconnectAt = 0;
     this.#noVerdictAt = 0;
@@ -255,6 +257,7 @@ export class ReconnectingSocket {
   /** @param {Credential} credential */
   #openSocket(credential) {
     this.#credential = credential;
+    this.#attemptAt = performance.now();
     this.#lastError = null;
     this.#socket = this.#createSocket(credential, (text) => this.#onText(text), (close) => void this.#onClose(close));
   }
@@ -375,7 +378,7 @@ export class ReconnectingSocket {
 
   /** The page woke up, or the network has changed: the socket may be dead. */
   wake() {
-    if (this.#phase === 'up') return this.#keepalive.wake();
+    if (this.#phase === 'up') return this.#keepalive.wake(this.#connectMs);
     const isStuck = this.#phase === 'connecting' && performance.now() - this.#attemptAt >= WAKE_ATTEMPT_MS;
     if ((this.#phase !== 'waiting' && !isStuck) || performance.now() < this.#reconnectAt) return;
     this.#noVerdictAt = 0;

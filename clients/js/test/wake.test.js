@@ -97,6 +97,20 @@ test('late timers mean that the machine slept', async () => {
   client.leave();
 });
 
+test('on a slow network the answer has more time', async () => {
+  const { server, socket, client } = await connectClient();
+  mock.timers.tick(2_000);
+  socket.join({ resume: 'handle.1' });
+  client.wake();
+  mock.timers.tick(1_900);
+  await settle();
+  assert.equal(server.sockets.length, 1);
+  mock.timers.tick(200);
+  await settle();
+  assert.equal(server.sockets.length, 2);
+  client.leave();
+});
+
 test('a page that is hidden, or is shown for the first time, probes nothing', async () => {
   const { socket, client } = await connectedClient();
   page.document.hidden = true;

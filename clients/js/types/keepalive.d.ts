@@ -15,6 +15,11 @@ export declare class Keepalive {
     stop(): void;
     /** A frame arrived. Only stores the time, because a timer for each frame would cost too much. */
     noteActivity(): void;
-    /** Sends a ping now, because the page woke up or the network has changed. */
-    wake(): void;
+    /**
+     * Sends a ping now, because the page woke up or the network has changed.
+     *
+     * @param {number} connectMs how long the connection took to open, which is several times as long
+     *   as an answer on a slow network
+     */
+    wake(connectMs: number): void;
 }
