@@ -57,6 +57,25 @@ fn no_file_holds_a_forbidden_word() {
     );
 }
 
+/// Only Rust files would not compile with such a line.
+#[test]
+fn no_file_holds_an_unresolved_conflict() {
+    let marks = ["<".repeat(7) + " ", ">".repeat(7) + " "];
+    for file in files_with_extension(&[&CODE[..], &TEXT[..]].concat()) {
+        let text = repository::read(&file);
+        let conflict = text.lines().position(|line| marks.iter().any(|mark| line.starts_with(mark)));
+        assert_eq!(conflict.map(|line| line + 1), None, "{file} has an unresolved conflict at this line");
+    }
+}
+
+#[test]
+fn every_decision_has_a_number_of_its_own() {
+    let files = repository::files_below("docs/decisions");
+    let mut numbers: Vec<&str> = files.iter().filter_map(|file| file.rsplit('/').next()?.get(..4)).collect();
+    numbers.dedup();
+    assert_eq!(numbers.len(), files.len(), "two decisions have one number: {files:?}");
+}
+
 #[test]
 fn every_code_file_is_named_after_a_noun() {
     let mut files = files_with_extension(&CODE);
