@@ -89,11 +89,13 @@ export class CallView {
 
   /** @param {Peer} peer */
   #add(peer) {
-    this.#stage.add(peer);
     peer.on('closed', () => ['page-closed', 'detached'].forEach((condition) => this.#timers.forget(`${condition} ${peer.peerId}`)));
     for (const name of /** @type {const} */ (['state', 'info', 'closed'])) peer.on(name, () => this.#update());
     peer.on('datachannel', (channel) => channel.addEventListener('close', () => this.#update()));
     peer.on('error', (error) => console.warn(`with ${peer.name}:`, error));
+    // The list shows the peer also if its tile cannot be made.
+    this.#update();
+    this.#stage.add(peer);
     this.#update();
   }
 

@@ -73,7 +73,8 @@ async function join() {
   const invite = query.get('invite') ?? undefined;
   // A guest requests a new token each time. An invite is used once, and then its refresh token.
   const getToken = invite === undefined ? undefined : tokenSource({ url, invite, user, name });
-  const room = new Room({ url, room: title, name, user, media: media.stream, getToken });
+  const room = createRoom({ url, room: title, name, user, media: media.stream, getToken });
+  if (!room) return;
   call = { room, view: new CallView({ room, media, name, title }) };
   room.client.on('state', ({ state, error }) => state === 'closed' && showStartPage(title, error));
   showCallScreen(true);
@@ -84,6 +85,16 @@ async function join() {
     showAddress(invite === undefined ? linkTo(title) : `${linkTo(title)}&invite=${encodeURIComponent(invite)}`);
   } catch {
     // The listener of the state `closed` shows the reason.
+  }
+}
+
+/** @param {import('./client/room.js').RoomOptions} options */
+function createRoom(options) {
+  try {
+    return new Room(options);
+  } catch (error) {
+    showStartPage(options.room, /** @type {import('./client/index.js').SignalingError} */ (error));
+    return null;
   }
 }
 
