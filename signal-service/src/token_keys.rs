@@ -283,3 +283,44 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     std::fs::File::open(path)?.take(MAX_JWKS_BYTES as u64 + 1).read_to_end(&mut text)?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use signalbox_tests::{
+        provider::{ProviderFault, ProviderKey, TestProvider},
+        token::TokenBuilder,
+    };
+
+    use super::*;
+
+    /// The rows are all faults of the server of the key set, and none, each with and without keys that
+    /// were fetched before.
+    #[tokio::test]
+    async fn unknown_key_is_refused_only_if_the_key_set_was_fetched_without_it() {
+        let known = ProviderKey::new("known", jsonwebtoken::Algorithm::EdDSA);
+        let token = TokenBuilder::valid("r", "alice").kid("unknown").sign_ed25519();
+        // A key set is fetched without discovery.
+        let faults = ProviderFault::ALL.into_iter().filter(|fault| *fault != ProviderFault::ForeignIssuer);
+        let rows = faults.map(Some).chain([None]);
+        for (fault, has_keys) in rows.flat_map(|fault| [(fault, true), (fault, false)]) {
+            let server = TestProvider::start().await;
+            server.publish(&[&known]);
+            let source = KeySource::Url(format!("{}/jwks", server.issuer));
+            let http_client = HttpClient::new(None).unwrap();
+            let verifier = TokenVerifier::with_published_keys([]);
+            let keys = TokenKeys::from_source(verifier, source, http_client, Duration::from_secs(300));
+            if has_keys {
+                assert!(keys.refresh_keys().await);
+            }
+            server.set_fault(fault);
+            // Twice: the second token meets the pause between two fetches.
+            for _ in 0..2 {
+                let outcome = keys.fetch_missing_key(&token, TokenError::BadSignature).await;
+                let found = outcome.map_err(|problem| (problem.status, problem.code));
+                let expected = if fault.is_some() { Err((503, "unavailable")) } else { Ok(()) };
+                assert_eq!(found, expected, "{fault:?}, {has_keys}");
+            }
+            assert_eq!(keys.check_ready().is_ok(), has_keys || fault.is_none(), "known keys stay");
+        }
+    }
+}
