@@ -19,7 +19,7 @@ const NOTICE_LIMIT: Duration = Duration::from_secs(15);
 
 all_of! {
     /// Why Redis refuses requests.
-    Cause { DiskFails, ReplicaMissing, MemoryUsedUp, ScriptCommandForbidden, CommandForbidden, KeyForbidden, PasswordChanged, ServerBusy }
+    Cause { DiskFails, ReplicaMissing, MemoryUsedUp, ScriptCommandForbidden, CommandForbidden, KeyForbidden, PasswordChanged, ServerBusy, BecomesReplica }
 }
 
 impl Cause {
@@ -31,6 +31,7 @@ impl Cause {
             Self::ScriptCommandForbidden | Self::CommandForbidden | Self::KeyForbidden => "NOPERM",
             Self::PasswordChanged => "WRONGPASS",
             Self::ServerBusy => "BUSY",
+            Self::BecomesReplica => "READONLY",
         }
     }
 
@@ -90,6 +91,7 @@ impl RefusingRedis {
             }
             Cause::ReplicaMissing => self.server.run_text("CONFIG SET min-replicas-to-write 1").await,
             Cause::MemoryUsedUp => self.server.run_text("CONFIG SET maxmemory 1").await,
+            Cause::BecomesReplica => self.server.run_text("REPLICAOF 127.0.0.1 1").await,
             Cause::ScriptCommandForbidden => self.for_each_user(|_| "-hset".to_owned()).await,
             Cause::CommandForbidden => self.for_each_user(|_| "-hgetall".to_owned()).await,
             Cause::KeyForbidden => self.for_each_user(|_| "resetkeys ~sb:partitions".to_owned()).await,
@@ -113,6 +115,7 @@ impl RefusingRedis {
             }
             Cause::ReplicaMissing => self.server.run_text("CONFIG SET min-replicas-to-write 0").await,
             Cause::MemoryUsedUp => self.server.run_text("CONFIG SET maxmemory 0").await,
+            Cause::BecomesReplica => self.server.run_text("REPLICAOF NO ONE").await,
             Cause::ScriptCommandForbidden => self.for_each_user(|_| "+hset".to_owned()).await,
             Cause::CommandForbidden => self.for_each_user(|_| "+hgetall".to_owned()).await,
             Cause::KeyForbidden => self.for_each_user(|_| "allkeys".to_owned()).await,

@@ -245,6 +245,7 @@ impl RedisShard {
         let mut connection = self.client.target().open_for_commands(&self.address).await.map_err(explain)?;
         let info = server_info::load_info(&mut connection).await.map_err(explain)?;
         if !server_info::is_master(&info) {
+            self.client.refusals.record(&self.address, Refusal::by_replica());
             return Err(RedisStartError::NoAnswer(format!("{} is a replica", self.address)));
         }
         let scripts = self.client.scripts.scripts_after(0);

@@ -83,13 +83,18 @@ impl RedisShards {
             let stays = masters.iter().flatten().any(|master| Arc::ptr_eq(master, shard));
             if !stays {
                 shard.retire();
-                self.client.refusals.forget_server(&shard.address);
             }
             stays
         });
+        self.client.refusals.retain_servers(|address| table.by_address.contains_key(address));
         table.slots = map.slots().to_vec();
         table.masters = masters;
         table.is_complete = map.is_complete();
+    }
+
+    /// Whether a server is used.
+    pub(crate) fn has_shard(&self, address: &RedisAddress) -> bool {
+        self.table().by_address.contains_key(address)
     }
 
     /// Whether every partition has a master and every master is connected.

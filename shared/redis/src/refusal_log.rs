@@ -92,6 +92,11 @@ impl Refusal {
         }
     }
 
+    /// A server that calls itself a replica: it would refuse each write.
+    pub(crate) fn by_replica() -> Self {
+        Self { code: RefusalCode::ReadOnly, text: "READONLY".to_owned(), missing: None }
+    }
+
     /// A permission that the check of all commands has missed.
     pub(crate) fn missing_permission(missing: String) -> Self {
         Self { code: RefusalCode::NoPerm, text: "NOPERM".to_owned(), missing: Some(missing) }
@@ -175,16 +180,17 @@ impl RefusalLog {
         });
     }
 
-    /// Forgets a server that is not used any more.
-    pub(crate) fn forget_server(&self, address: &RedisAddress) {
-        self.lock().retain(|(server, _), _| server != address);
+    /// Forgets the servers that are not used any more.
+    pub(crate) fn retain_servers(&self, is_used: impl Fn(&RedisAddress) -> bool) {
+        self.lock().retain(|(server, _), _| is_used(server));
     }
 
-    /// The first refusal that concerns more than single requests: server, code and meaning.
-    pub(crate) fn first_general(&self) -> Option<(RedisAddress, String, String)> {
+    /// The refusals that concern more than single requests: server, code and meaning. A request that
+    /// was in flight may record one for a server that is not used any more.
+    pub(crate) fn general_refusals(&self) -> Vec<(RedisAddress, String, String)> {
         let current = self.lock();
-        let (key, entry) = current.iter().find(|(_, entry)| entry.refusal.code != RefusalCode::Other)?;
-        Some((key.0.clone(), key.1.clone(), entry.refusal.describe()))
+        let general = current.iter().filter(|(_, entry)| entry.refusal.code != RefusalCode::Other);
+        general.map(|(key, entry)| (key.0.clone(), key.1.clone(), entry.refusal.describe())).collect()
     }
 
     /// How many requests and checks were refused, by code.
@@ -228,13 +234,13 @@ mod tests {
         log.record(&server, refusal("MISCONF", ""));
         log.end_after_check(&server);
         assert!(log.has_current(&server), "it was seen a moment ago");
-        let (_, code, reason) = log.first_general().unwrap();
+        let (_, code, reason) = log.general_refusals().remove(0);
         assert!(code == "MISCONF" && reason.contains("disk"), "{code} {reason}");
         tokio::time::advance(QUIET_TIME).await;
         log.end_after_check(&RedisAddress::tcp("other", 1));
         assert!(log.has_current(&server));
         log.end_after_check(&server);
-        assert!(!log.has_current(&server) && log.first_general().is_none());
+        assert!(!log.has_current(&server) && log.general_refusals().is_empty());
         assert!(log.totals().contains(&("MISCONF", 2)));
     }
 
@@ -242,10 +248,10 @@ mod tests {
     async fn a_refusal_of_one_request_does_not_concern_the_server() {
         let (log, server) = (RefusalLog::default(), RedisAddress::tcp("h", 1));
         log.record(&server, refusal("WRONGTYPE", ""));
-        assert!(log.has_current(&server) && log.first_general().is_none());
+        assert!(log.has_current(&server) && log.general_refusals().is_empty());
         log.record(&server, Refusal::missing_permission("+hset".to_owned()));
-        assert!(log.first_general().unwrap().2.ends_with("+hset"));
-        log.forget_server(&server);
+        assert!(log.general_refusals()[0].2.ends_with("+hset"));
+        log.retain_servers(|used| *used != server);
         assert!(!log.has_current(&server));
     }
 }

@@ -113,7 +113,8 @@ impl RedisClient {
     /// # Errors
     /// [`RedisStartError`]: why not.
     pub fn check_ready(&self) -> Result<(), RedisStartError> {
-        if let Some((address, code, reason)) = self.state.refusals.first_general() {
+        let mut refusals = self.state.refusals.general_refusals().into_iter();
+        if let Some((address, code, reason)) = refusals.find(|(address, ..)| self.shards.has_shard(address)) {
             return Err(RedisStartError::Refuses { address, code, reason });
         }
         if self.is_ready() { Ok(()) } else { Err(self.current_problem()) }
