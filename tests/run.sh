@@ -14,7 +14,7 @@ CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
 FUZZ_SECONDS=5   # for each target; fuzz/README.md describes the long run
 NODE=20          # as in "engines" of clients/js
-STEP_TIMEOUT=1500
+STEP_TIMEOUT=2100
 STEPS=(fmt clippy deny build cargo-test fuzz chaos js-lint js-types js-test signatures compose api edge browser hygiene)
 
 step_fmt() { cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check; }

@@ -102,8 +102,8 @@ for (const name of BROWSERS) {
     for (const delayMs of [0, 1_000]) {
       it(`leave() while the socket opens (the answer takes ${delayMs} ms)`, async () => {
         gate.upgradeDelayMs = delayMs;
-        const { alice, bob } = await openTwo();
         const opened = gate.log.length;
+        const { alice, bob } = await openTwo();
         await until('the upgrade is on its way', () => gate.log.slice(opened).some((line) => line.includes('/ws/signal')) || gate.log.at(-1));
         const state = await bob.evaluate(() => {
           globalThis.client.leave();

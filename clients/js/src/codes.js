@@ -117,6 +117,14 @@ export function isRetriedByQueue(code) {
 }
 
 /**
+ * Firefox closes a socket with 1001 when its page begins to load another address. A resume in the
+ * middle of that would end without a close code together with the page, and the server would keep
+ * the peer for the whole resume window.
+ */
+const GOING_AWAY = 1001;
+const GOING_AWAY_WAIT_MS = 1_000;
+
+/**
  * Parses a close reason, `code` or `code;retryMs`. Without a reason, the close code decides.
  *
  * @param {number} closeCode
@@ -127,7 +135,8 @@ export function parseClose(closeCode, reason) {
   const [text = '', wait = ''] = reason.split(';');
   const known = /** @type {Record<number, string>} */ (CLOSE_CODES)[closeCode];
   const code = /^[a-z_]+$/.test(text) ? text : (known ?? 'lost');
-  return { code, retryMs: /^\d{1,9}$/.test(wait) ? Number(wait) : 0 };
+  const defaultMs = closeCode === GOING_AWAY ? GOING_AWAY_WAIT_MS : 0;
+  return { code, retryMs: /^\d{1,9}$/.test(wait) ? Number(wait) : defaultMs };
 }
 
 /**

@@ -34,7 +34,9 @@ export function watchPage({ onWake, onHide }) {
     [document, 'resume', onWake],
     [/** @type {any} */ (navigator)?.connection, 'change', onWake],
   ];
-  for (const [target, name, listener] of listeners) target?.addEventListener?.(name, listener, { signal: abort.signal });
+  // In the capture phase they run before those of the application, which may leave the room.
+  const options = { signal: abort.signal, capture: true };
+  for (const [target, name, listener] of listeners) target?.addEventListener?.(name, listener, options);
   return () => {
     abort.abort();
     clearInterval(ticker);

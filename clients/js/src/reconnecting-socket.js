@@ -110,6 +110,7 @@ export class ReconnectingSocket {
     lost: () => this.drop('no_pong'),
   });
   #stopWatching = () => {};
+  #isPageClosing = false;
 
   /** @param {ConnectOptions} options @param {SocketCallbacks} callbacks */
   constructor(options, callbacks) {
@@ -122,7 +123,15 @@ export class ReconnectingSocket {
   }
 
   start() {
-    this.#stopWatching = watchPage({ onWake: () => this.wake(), onHide: () => this.send('{"type":"going"}') });
+    const onWake = () => {
+      this.#isPageClosing = false;
+      this.wake();
+    };
+    const onHide = () => {
+      this.#isPageClosing = true;
+      this.send('{"type":"going"}');
+    };
+    this.#stopWatching = watchPage({ onWake, onHide });
     this.#handle.open();
     this.#lostAt = performance.now();
     void this.#connect();
@@ -154,7 +163,8 @@ export class ReconnectingSocket {
 
   /**
    * Sends `leave` on the socket. Without a socket, or if it is dead, resumes and sends it then, for
-   * as long as the server keeps the peer.
+   * as long as the server keeps the peer. A page that closes cannot: its new socket would close
+   * without a word, and the server would keep the peer.
    *
    * @param {SignalSocket | null} socket
    * @param {string | null} resume
@@ -163,7 +173,7 @@ export class ReconnectingSocket {
     const { url, fetch } = this.#options;
     const end = performance.now() + this.#handle.windowMs;
     this.#backoff.reset();
-    while (!(await socket?.leave()) && resume !== null && performance.now() < end) {
+    while (!(await socket?.leave()) && !this.#isPageClosing && resume !== null && performance.now() < end) {
       if (socket) {
         const { status, retryable } = await fetchRefusal({ url, resume, fetch });
         if (status !== undefined && !retryable) return;

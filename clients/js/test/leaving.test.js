@@ -137,6 +137,33 @@ test('a page that closes says that it is going, and keeps its handle for a reloa
   assert.deepEqual([...values.values()], ['{"handle":"handle.1"}']);
 });
 
+for (const isClosed of [true, false]) {
+  test(`a page that closes opens no socket to leave (its own is closed ${isClosed ? 'before' : 'after'} pagehide)`, async () => {
+    const { client, server, socket } = await connectedClient();
+    page.addEventListener('pagehide', () => client.leave());
+    if (isClosed) socket.end(1001);
+    await settle();
+    page.dispatchEvent(new Event('pagehide'));
+    if (!isClosed) socket.end(1001);
+    await settle();
+    mock.timers.tick(5_000);
+    await settle();
+    assert.equal(server.sockets.length, 1);
+  });
+}
+
+test('a page whose socket is closed with 1001 reconnects a second later', async () => {
+  const { server, socket } = await connectedClient();
+  socket.end(1001);
+  await settle();
+  mock.timers.tick(999);
+  await settle();
+  assert.equal(server.sockets.length, 1);
+  mock.timers.tick(201);
+  await settle();
+  assert.equal(server.sockets.length, 2);
+});
+
 test('after leave a closing page says nothing more', async () => {
   const { client, socket } = await connectedClient();
   client.leave();
