@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { AnyBrowser, BROWSERS, playsVideos } from './any-browser.mjs';
 import { readExample, startExampleSite, startOtherSite } from './example-site.mjs';
+import { Gate } from './gate.mjs';
 import { SharedBrowser, until } from './person.mjs';
 import { EmbeddedServer, TestSite, repo } from './servers.mjs';
 
@@ -110,6 +111,30 @@ for (const name of BROWSERS) {
       pages.push(await browser.open(call));
       await Promise.all(pages.map((page) => playsVideos(page, 2)));
       assert.deepEqual(await browser.closePages(), []);
+    });
+
+    it('keep connections of their own if one page returns seconds later than the other after a restart of the server', async () => {
+      const server = await EmbeddedServer.start(site, { AUTH_SECRET: randomBytes(48).toString('base64') });
+      const { port } = new URL(await startExampleSite(site, server.port));
+      const gates = [await Gate.start(site, port), await Gate.start(site, port)];
+      const pages = [];
+      for (const gate of gates) pages.push(await browser.open(`${gate.origin}/pages/own-connection.js`));
+      await Promise.all(pages.map((page) => playsVideos(page, 1)));
+      for (const page of pages) await page.evaluate(() => (globalThis.firstVideo = document.querySelector('video')));
+      gates[1].cut();
+      await server.kill();
+      gates[0].log.length = 0;
+      await server.start();
+      await until('the first page is back', () => gates[0].log.some((line) => line.includes('/ws/signal')));
+      await new Promise((resolve) => setTimeout(resolve, 8_000));
+      const others = gates[1].log.length;
+      gates[1].restore();
+      await until('the second page is back', () => gates[1].log.slice(others).some((line) => line.includes('/ws/signal')));
+      pages.push(await browser.open(`${gates[0].origin}/pages/own-connection.js`));
+      await Promise.all(pages.map((page) => playsVideos(page, 2)));
+      for (const page of pages.slice(0, 2)) assert.ok(await page.evaluate(() => firstVideo.isConnected), 'it is the same connection');
+      // Firefox reports each refused connection as an error of the page.
+      await browser.closePages();
     });
 
     it('exchange data without media', async () => {

@@ -53,7 +53,13 @@ function connect({ peerId, polite }) {
     video.remove();
     if (connections.get(peerId) === connection) connections.delete(peerId);
   };
-  const connection = { receive, restart, close };
+  // The peer may come back while its media arrives, and then it continues with this connection.
+  const closeIfGone = () => {
+    if (client.peers.has(peerId)) return;
+    if (pc.connectionState === 'connected') setTimeout(closeIfGone, 5_000);
+    else close();
+  };
+  const connection = { receive, restart, close, closeIfGone };
   connections.set(peerId, connection);
 }
 
@@ -75,7 +81,7 @@ client.on('resumed', ({ recovered }) => {
   if (recovered) return;
   for (const [peerId, connection] of connections) {
     if (client.peers.has(peerId)) connection.restart();
-    else setTimeout(() => client.peers.has(peerId) || connection.close(), 5_000);
+    else setTimeout(connection.closeIfGone, 5_000);
   }
   for (const peer of client.peers.values()) if (!connections.has(peer.peerId)) connect(peer);
 });
