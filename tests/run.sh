@@ -17,7 +17,10 @@ NODE=20          # as in "engines" of clients/js
 STEP_TIMEOUT=2100
 STEPS=(fmt clippy deny build cargo-test fuzz chaos js-lint js-types js-test signatures compose api edge browser hygiene)
 
-step_fmt() { cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check; }
+step_fmt() {
+  cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check &&
+    cargo fmt --manifest-path bench/Cargo.toml --check
+}
 step_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 step_deny() {
   wait_for_job deny || return

@@ -1,0 +1,158 @@
+//! What one measurement yields, and the meter that takes CPU time and the state of the machine
+//! beside it.
+
+use std::time::Instant;
+
+use crate::{
+    processes::{CpuTime, MachineWatch, load_ticks, ticks_to_seconds},
+    servers::RunningServer,
+};
+
+/// What a number says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// The head of its column.
+    pub title: &'static str,
+    /// How many digits after the point.
+    pub decimals: usize,
+}
+
+impl Metric {
+    /// A value with its digits, and with commas between thousands.
+    pub fn format(self, value: f64) -> String {
+        thousands(&format!("{value:.*}", self.decimals))
+    }
+}
+
+const fn metric(title: &'static str, decimals: usize) -> Metric {
+    Metric { title, decimals }
+}
+
+pub const MESSAGES_PER_SECOND: Metric = metric("messages/s", 0);
+pub const JOINS_PER_SECOND: Metric = metric("joins/s", 0);
+pub const CPU_PER_OPERATION: Metric = metric("server CPU µs each", 2);
+pub const REDIS_PER_OPERATION: Metric = metric("of it Redis µs", 2);
+pub const SERVER_BUSY: Metric = metric("server busy %", 0);
+pub const LOAD_BUSY: Metric = metric("load busy %", 0);
+pub const OFFERED_RATE: Metric = metric("offered/s", 0);
+pub const P50: Metric = metric("p50 µs", 0);
+pub const P99: Metric = metric("p99 µs", 0);
+pub const P999: Metric = metric("p99.9 µs", 0);
+pub const DELIVERIES_PER_SECOND: Metric = metric("deliveries/s", 0);
+pub const OFFERS_PER_SECOND: Metric = metric("offers/s", 0);
+pub const EVENTS_PER_SECOND: Metric = metric("events/s", 0);
+pub const CPU_PER_JOIN: Metric = metric("CPU µs per join", 1);
+pub const CPU_PER_OFFER: Metric = metric("CPU µs per offer", 2);
+pub const CPU_PER_DELIVERY: Metric = metric("CPU µs per delivery", 2);
+pub const CPU_PER_PEER: Metric = metric("CPU µs per peer", 1);
+pub const SECONDS_UNTIL_QUIET: Metric = metric("seconds until the last event", 2);
+pub const SECONDS_P50: Metric = metric("seconds until half are back", 2);
+pub const SECONDS_P99: Metric = metric("until 99 %", 2);
+pub const SECONDS_ALL: Metric = metric("until all", 2);
+pub const RECOVERED: Metric = metric("without loss %", 1);
+pub const RETRIES: Metric = metric("refused and repeated", 0);
+pub const MEMORY_IDLE: Metric = metric("KiB per idle peer", 2);
+pub const MEMORY_AFTER_TRAFFIC: Metric = metric("KiB per peer after traffic", 2);
+pub const MEMORY_EMPTY: Metric = metric("MiB without peers", 1);
+pub const IDLE_CPU: Metric = metric("CPU µs/s per idle peer", 3);
+
+/// The numbers of one measurement.
+#[derive(Clone, Default)]
+pub struct Sample {
+    pub values: Vec<(Metric, f64)>,
+    /// The share of one core that the rest of the machine used meanwhile.
+    pub busy_share: f64,
+}
+
+impl Sample {
+    pub fn push(&mut self, metric: Metric, value: f64) {
+        self.values.push((metric, value));
+    }
+
+    pub fn get(&self, metric: Metric) -> Option<f64> {
+        self.values.iter().find(|(other, _)| *other == metric).map(|(_, value)| *value)
+    }
+}
+
+/// Takes the CPU time of a server over some time.
+pub struct Meter {
+    begin: Instant,
+    cpu: CpuTime,
+    load: f64,
+    watch: MachineWatch,
+}
+
+/// What a [`Meter`] has measured.
+pub struct Reading {
+    pub seconds: f64,
+    pub cpu_seconds: f64,
+    redis_seconds: f64,
+    load_seconds: f64,
+    pub busy_share: f64,
+}
+
+impl Meter {
+    pub fn start(server: &RunningServer) -> Self {
+        Self {
+            watch: MachineWatch::start(&server.processes),
+            load: load_ticks(),
+            cpu: server.processes.cpu_time(),
+            begin: Instant::now(),
+        }
+    }
+
+    pub fn stop(self, server: &RunningServer) -> Reading {
+        let seconds = self.begin.elapsed().as_secs_f64();
+        let cpu = server.processes.cpu_time();
+        Reading {
+            seconds,
+            cpu_seconds: cpu.since(&self.cpu),
+            redis_seconds: cpu.since_of("redis", &self.cpu),
+            load_seconds: ticks_to_seconds(load_ticks() - self.load),
+            busy_share: self.watch.busy_share(&server.processes),
+        }
+    }
+}
+
+impl Reading {
+    /// A sample with the rate of these operations and what each of them costs.
+    pub fn sample(&self, operations: u64, rate: Metric) -> Sample {
+        let mut sample = Sample { values: Vec::new(), busy_share: self.busy_share };
+        let count = operations.max(1) as f64;
+        sample.push(rate, operations as f64 / self.seconds);
+        sample.push(CPU_PER_OPERATION, self.cpu_seconds * 1e6 / count);
+        if self.redis_seconds > 0.0 {
+            sample.push(REDIS_PER_OPERATION, self.redis_seconds * 1e6 / count);
+        }
+        sample.push(SERVER_BUSY, self.cpu_seconds * 100.0 / self.seconds);
+        sample.push(LOAD_BUSY, self.load_seconds * 100.0 / self.seconds);
+        sample
+    }
+}
+
+/// Separates thousands by a comma.
+fn thousands(number: &str) -> String {
+    let (whole, rest) =
+        number.split_once('.').map_or((number, String::new()), |(whole, rest)| (whole, format!(".{rest}")));
+    let mut text = String::new();
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index).is_multiple_of(3) && !text.ends_with('-') {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text + &rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_have_commas() {
+        for (number, text) in [("7", "7"), ("999", "999"), ("1000", "1,000"), ("1234567.25", "1,234,567.25")]
+        {
+            assert_eq!(thousands(number), text);
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What is measured, one file for each scenario.
+
+mod forward;
+mod idle;
+mod joins;
+mod latency;
+mod nodes;
+mod pairs;
+mod presence;
+mod rooms;
+mod storm;
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::{
+    sample::{
+        CPU_PER_DELIVERY, CPU_PER_JOIN, CPU_PER_OFFER, CPU_PER_OPERATION, EVENTS_PER_SECOND, IDLE_CPU,
+        JOINS_PER_SECOND, MEMORY_IDLE, MESSAGES_PER_SECOND, Metric, P50, P99, SECONDS_ALL, Sample,
+    },
+    servers::{Environment, ServerSpec},
+};
+
+/// How much is measured.
+#[derive(Clone)]
+pub struct Size {
+    /// How often each server is measured.
+    pub rounds: usize,
+    /// How long one measurement of a rate takes.
+    pub time: Duration,
+    /// How long the load runs before it is measured.
+    pub warm_up: Duration,
+    /// The loads of `forward`: pairs, and messages in flight of each peer.
+    pub loads: Vec<(usize, u64)>,
+    /// How many peers join.
+    pub joins: usize,
+    /// How many peers idle, and for how long.
+    pub idle_peers: usize,
+    pub idle_time: Duration,
+    /// The sizes of the rooms.
+    pub rooms: Vec<usize>,
+    /// How many peers lose their node at once.
+    pub storm_peers: usize,
+    /// How many peers are in the rooms of which half lose their connections.
+    pub presence_peers: usize,
+}
+
+impl Size {
+    /// For figures that are published.
+    pub fn full() -> Self {
+        Self {
+            rounds: 5,
+            time: Duration::from_secs(4),
+            warm_up: Duration::from_secs(1),
+            loads: vec![(100, 8), (400, 1)],
+            joins: 4_000,
+            idle_peers: 4_000,
+            idle_time: Duration::from_secs(20),
+            rooms: vec![50, 100, 200, 1_000],
+            storm_peers: 5_000,
+            presence_peers: 2_000,
+        }
+    }
+
+    /// For daily use.
+    pub fn quick() -> Self {
+        Self {
+            rounds: 2,
+            time: Duration::from_millis(1_500),
+            warm_up: Duration::from_millis(500),
+            joins: 2_000,
+            idle_peers: 2_000,
+            idle_time: Duration::from_secs(4),
+            rooms: vec![100],
+            storm_peers: 2_000,
+            presence_peers: 500,
+            ..Self::full()
+        }
+    }
+
+    /// Only shows that everything works; the figures mean nothing.
+    pub fn smoke() -> Self {
+        Self {
+            rounds: 1,
+            time: Duration::from_millis(200),
+            warm_up: Duration::from_millis(100),
+            loads: vec![(4, 2)],
+            joins: 40,
+            idle_peers: 40,
+            idle_time: Duration::from_millis(200),
+            rooms: vec![10],
+            storm_peers: 40,
+            presence_peers: 50,
+        }
+    }
+}
+
+/// What a measurement needs.
+pub struct Context<'a> {
+    pub environment: &'a Environment,
+    pub spec: &'a ServerSpec,
+    pub size: &'a Size,
+}
+
+/// One of the things that are measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    Forward,
+    Latency,
+    Joins,
+    Idle,
+    Rooms,
+    Presence,
+    Storm,
+    Nodes,
+}
+
+impl Scenario {
+    pub const ALL: [Self; 8] = [
+        Self::Forward,
+        Self::Latency,
+        Self::Joins,
+        Self::Idle,
+        Self::Rooms,
+        Self::Presence,
+        Self::Storm,
+        Self::Nodes,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Latency => "latency",
+            Self::Joins => "joins",
+            Self::Idle => "idle",
+            Self::Rooms => "rooms",
+            Self::Presence => "presence",
+            Self::Storm => "storm",
+            Self::Nodes => "nodes",
+        }
+    }
+
+    pub fn parse(name: &str) -> Result<Self> {
+        if let Some(scenario) = Self::ALL.into_iter().find(|scenario| scenario.name() == name) {
+            return Ok(scenario);
+        }
+        let known: Vec<_> = Self::ALL.iter().map(|scenario| scenario.name()).collect();
+        bail!("there is no scenario {name}; the scenarios are: all, {}", known.join(", "))
+    }
+
+    /// What is measured, for the report.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Forward => {
+                "Messages of 1.5 KB between pairs of peers, as many as the server can forward. A peer sends \
+                 the next message when one of its messages has arrived and, where the server acknowledges, \
+                 is acknowledged."
+            }
+            Self::Latency => {
+                "Time from the moment at which a message was due to its arrival, at fixed rates: 2,000 \
+                 messages/s, and 10 %, 50 % and 80 % of what the same server could forward just before. A \
+                 late message counts from the moment at which it was due."
+            }
+            Self::Joins => {
+                "Connect, upgrade, check of the credential, first frame of the server; 64 at a time, two peers \
+                 in each room."
+            }
+            Self::Idle => {
+                "Memory (proportional set size) and CPU time of the server for each peer that has joined and \
+                 sends nothing, two peers in each room; then memory after each peer has sent 20 messages."
+            }
+            Self::Rooms => {
+                "One large room. First all peers join, 64 at a time, until the last of them has heard of the \
+                 others. Then each peer sends an offer to each peer that joined later, at most 20,000 offers \
+                 and at most eight times as many under way as there are peers. Then one peer sends to the whole \
+                 room, four messages under way."
+            }
+            Self::Presence => {
+                "Rooms of 50. Half of the peers of each room lose their connections at once and return, 64 at a \
+                 time: Signalbox resumes them, the others let them join again. An event is one notice to one \
+                 peer that another peer has gone or come."
+            }
+            Self::Storm => {
+                "All peers are at one of two nodes, two in each room. That node is killed, and all peers \
+                 reconnect to the other node at once, 500 connections at a time; a refused peer tries again \
+                 after 200 ms. Signalbox resumes them, with their mailboxes; the others let them join again, \
+                 and what was under way is lost."
+            }
+            Self::Nodes => {
+                "As `forward` with 100 pairs and 8 messages in flight, with one, two and three nodes. The two \
+                 peers of a pair are at different nodes. All nodes and Redis share the CPUs of the servers, so \
+                 with one CPU the cost of a message counts here, not the rate."
+            }
+        }
+    }
+
+    /// The cases of the scenario, each with a table of its own.
+    pub fn cases(self, size: &Size) -> Vec<String> {
+        match self {
+            Self::Forward => size
+                .loads
+                .iter()
+                .map(|(pairs, window)| format!("{pairs} pairs × {window} in flight"))
+                .collect(),
+            Self::Latency => latency::CASES.map(|(name, _)| name.to_owned()).into(),
+            Self::Joins => vec![format!("{} peers", size.joins)],
+            Self::Idle => vec![format!("{} peers", size.idle_peers)],
+            Self::Rooms => size.rooms.iter().map(|peers| format!("{peers} peers")).collect(),
+            Self::Presence => vec![format!("{} peers", size.presence_peers)],
+            Self::Storm => vec![format!("{} peers", size.storm_peers)],
+            Self::Nodes => ["1 node", "2 nodes", "3 nodes"].map(str::to_owned).into(),
+        }
+    }
+
+    /// The metrics that are drawn.
+    pub fn plotted(self) -> &'static [Metric] {
+        match self {
+            Self::Forward | Self::Nodes => &[MESSAGES_PER_SECOND, CPU_PER_OPERATION],
+            Self::Latency => &[P50, P99],
+            Self::Joins => &[JOINS_PER_SECOND, CPU_PER_OPERATION],
+            Self::Idle => &[MEMORY_IDLE, IDLE_CPU],
+            Self::Rooms => &[CPU_PER_JOIN, CPU_PER_OFFER, CPU_PER_DELIVERY],
+            Self::Presence => &[EVENTS_PER_SECOND],
+            Self::Storm => &[SECONDS_ALL],
+        }
+    }
+
+    /// Whether the server can take part.
+    pub fn supports(self, spec: &ServerSpec) -> bool {
+        match self {
+            Self::Joins => true,
+            // The algorithm of the token changes nothing after the join.
+            _ if spec.name.ends_with("-eddsa") => false,
+            Self::Forward | Self::Latency | Self::Idle | Self::Rooms => true,
+            Self::Presence => !spec.is_floor() && spec.name != "peerjs",
+            Self::Storm | Self::Nodes => spec.has_several_nodes(),
+        }
+    }
+
+    /// Measures one case once.
+    pub fn run(self, context: &Context<'_>, case: usize) -> Result<Sample> {
+        match self {
+            Self::Forward => forward::run(context, context.size.loads[case]),
+            Self::Latency => latency::run(context, case),
+            Self::Joins => joins::run(context),
+            Self::Idle => idle::run(context),
+            Self::Rooms => rooms::run(context, context.size.rooms[case]),
+            Self::Presence => presence::run(context),
+            Self::Storm => storm::run(context),
+            Self::Nodes => nodes::run(context, case + 1),
+        }
+    }
+}
+
+/// How many nodes a server has, where it can have several.
+pub const NODES: usize = 2;
+
+/// How many peers join at a time.
+pub const PARALLEL_JOINS: usize = 64;
