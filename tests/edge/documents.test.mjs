@@ -41,6 +41,19 @@ describe('deployment files', () => {
     assert.ok(drain + 5 <= grace, `${drain} s of ${grace} s`);
   });
 
+  it('explain every metric', () => {
+    const sources = ['auth-service/src', 'signal-service/src', 'shared/http/src'].map(readSources).join('\n');
+    const metrics = findNames(sources, /"((?:signalbox|process)_[a-z_]+)",?\s/g);
+    assert.ok(metrics.size > 40, `${metrics.size}`);
+    const documents = ['MONITORING', 'DEPLOYMENT', 'WEBHOOKS'].map((name) => read(`docs/${name}.md`)).join('\n');
+    const explained = findNames(documents, /`((?:signalbox|process)_[a-z_]+)/g);
+    for (const name of metrics) assert.ok(explained.has(name), name);
+    const existing = new Set([...metrics, 'signalbox_append_seconds_bucket']);
+    for (const name of findNames(documents, /\b(signalbox_[a-z_]+)\b/g)) {
+      assert.ok(existing.has(name) || /^signalbox_(auth_|webhooks_)?$/.test(name), `no metric has the name ${name}`);
+    }
+  });
+
   it('name tests that exist', () => {
     const rows = read('SECURITY.md').split('\n').filter((line) => line.startsWith('| '));
     const tests = rows.slice(1).flatMap((row) => [...row.split('|')[3].matchAll(/`([^`]+)`/g)].map(([, name]) => name));
