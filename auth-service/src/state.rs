@@ -52,8 +52,8 @@ pub struct AuthParts {
     /// The room service: the node of this process, or a remote one; `None` if this process can
     /// reach no store of rooms.
     pub rooms: Option<Arc<dyn RoomService>>,
-    /// The webhooks, if any are configured.
-    pub webhooks: LiveValue<Option<WebhookService>>,
+    /// The webhooks.
+    pub webhooks: LiveValue<WebhookService>,
     /// The hosts, web sites and proxies of the configuration.
     pub gate: RequestGate,
     /// The reader of usage.
@@ -115,8 +115,8 @@ impl AuthState {
     pub fn metrics(&self) -> Vec<MetricFamily> {
         self.context.metrics.update_rules(&self.context.access);
         self.context.metrics.set_memory_level(self.context.memory_level());
-        let webhooks = self.management.webhooks.read(|running| running.as_ref().map(WebhookService::metrics));
-        self.context.metrics.gather().into_iter().chain(webhooks.into_iter().flatten()).collect()
+        let webhooks = self.management.webhooks.load().metrics();
+        self.context.metrics.gather().into_iter().chain(webhooks).collect()
     }
 
     /// Puts a new configuration in force.

@@ -107,9 +107,17 @@ impl ServiceContext {
     /// # Errors
     /// As [`ServiceContext::check_access`].
     pub(crate) async fn refresh_and_check_access(&self, subject: &AccessSubject<'_>) -> Result<(), Problem> {
-        let unavailable = |_| Problem::new(503, "unavailable", "the store does not answer; try again");
-        self.access.wait_for_latest_rules().await.map_err(unavailable)?;
+        self.wait_for_latest_rules().await?;
         self.check_access(subject)
+    }
+
+    /// Waits until this process has all rules that any process has written until now.
+    ///
+    /// # Errors
+    /// 503 `unavailable`.
+    pub(crate) async fn wait_for_latest_rules(&self) -> Result<(), Problem> {
+        let unavailable = |_| Problem::new(503, "unavailable", "the store does not answer; try again");
+        self.access.wait_for_latest_rules().await.map_err(unavailable)
     }
 
     /// Checks that a management token is not revoked, and that its API key is neither revoked nor

@@ -116,9 +116,8 @@ pub(crate) async fn list_dead_letters(
         Some(text) => parse_dead_letter_cursor(&text)
             .ok_or_else(|| bad_field("cursor", "is not a cursor of an earlier page"))?,
     };
-    let Some(webhooks) = &*service.webhooks.load() else {
-        return Ok(HttpResponse::Ok().json(DeadLetterPage { dead: vec![], next: None }));
-    };
+    service.room_service()?;
+    let webhooks = &*service.webhooks.load();
     let (letters, next) = webhooks
         .list_dead_letters(from, limit, |letter| {
             filter.allows_name(letter.header().map(|header| header.room).as_deref())
@@ -170,9 +169,8 @@ pub(crate) async fn replay_dead_letters(
         ReplaySelection::Room(room) => (caller.in_room(&service.context, room)?, RoomFilter::one(room)),
         ReplaySelection::Id(_) | ReplaySelection::All => caller.filter_rooms(),
     };
-    let Some(webhooks) = &*service.webhooks.load() else {
-        return Ok(HttpResponse::Ok().json(ReplayResponse { replayed: 0 }));
-    };
+    service.room_service()?;
+    let webhooks = &*service.webhooks.load();
     let is_visible =
         |letter: &StoredDeadLetter| filter.allows_name(letter.header().map(|header| header.room).as_deref());
     let replayed = match &which {

@@ -1,6 +1,7 @@
 //! `/ws/events`: the event feed of operators (docs/PROTOCOL.md, section 9).
 //!
-//! A reader gets the events from now on, of the rooms that its API key may use. A slow reader misses events, and gets their number.
+//! A reader gets the events from now on, of the rooms that its API key may use. A slow reader misses
+//! events, and gets their number. After an outage of Redis, each reader is told that events are missing.
 //! Messages of a reader are ignored, except for pongs. The feed is not on the message path, so
 //! actix-ws serves it.
 
@@ -27,8 +28,8 @@ use crate::{
 /// The longest frame of a reader. Readers send only pings and pongs.
 const MAX_FRAME_BYTES: usize = 1_024;
 
-/// The event that says how many events a reader missed.
-const SKIPPED: &str = "skipped";
+/// The event that says that a reader missed events, with their number if it is known.
+pub(super) const SKIPPED: &str = "skipped";
 
 /// Opens the feed. Checked before the upgrade: the web site, the API key, the number of readers.
 pub(crate) async fn get(
@@ -37,6 +38,7 @@ pub(crate) async fn get(
     payload: web::Payload,
 ) -> ApiResult {
     let (caller, filter) = authorize_api_key(&request, &service.context, Some(Scope::Events))?.filter_rooms();
+    service.room_service()?;
     let reader = caller.id.clone();
     let subject = FeedSubject {
         key: CredentialRoot::ApiKey(reader.clone()),

@@ -1,7 +1,8 @@
 //! The event feed from Redis: one subscription for each process, with any number of readers.
 //!
 //! Owns: the subscription, also after an outage. Must not: wait for a reader, or let a reader wait.
-//! A line is delivered at most once: lines that are published during an outage are lost. Next:
+//! A line is delivered at most once: lines that are published during an outage are lost, and the
+//! readers are told so. Next:
 //! `event_feed.rs` reads the channel; nodes publish to `redis_keys::feed_topic`.
 
 use std::{
@@ -12,6 +13,8 @@ use std::{
 use signalbox_redis::{RedisClient, TopicListener, TopicProbe, redis_keys};
 use signalbox_rooms::feed::{FEED_BACKLOG, FeedSender};
 use tokio::{sync::broadcast, time::sleep};
+
+use super::event_feed::SKIPPED;
 
 /// Between two probes of a connection.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
@@ -30,7 +33,13 @@ async fn subscribe_with_retry(client: Weak<RedisClient>, sender: FeedSender) {
         let listener = FeedListener { sender: sender.clone(), topics: redis_keys::feed_topics().collect() };
         // The user of the auth service may not publish, so it cannot publish a probe.
         match client.subscribe(listener, TopicProbe::AskRole, PROBE_INTERVAL).await {
-            Ok(()) => return tracing::info!("the event feed is subscribed"),
+            Ok(()) => {
+                tracing::info!("the event feed is subscribed");
+                if was_logged {
+                    report_gap(&sender);
+                }
+                return;
+            }
             Err(error) if !std::mem::replace(&mut was_logged, true) => {
                 tracing::warn!(%error, "the event feed has no Redis and keeps trying");
             }
@@ -40,6 +49,12 @@ async fn subscribe_with_retry(client: Weak<RedisClient>, sender: FeedSender) {
         drop(client);
         sleep(pause).await;
     }
+}
+
+/// Tells the readers that events are missing. Their number is not known.
+fn report_gap(sender: &FeedSender) {
+    // An error only means that there is no reader.
+    let _ = sender.send(Arc::from(format!(r#"{{"event":"{SKIPPED}"}}"#)));
 }
 
 struct FeedListener {
@@ -59,7 +74,9 @@ impl TopicListener for FeedListener {
         }
     }
 
-    fn on_gap(&self, _: &[usize]) {}
+    fn on_gap(&self, _: &[usize]) {
+        report_gap(&self.sender);
+    }
 
     fn is_active(&self) -> bool {
         true

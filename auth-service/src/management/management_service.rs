@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use signalbox_config::{LiveValue, ServiceSettings};
-use signalbox_protocol::id::RoomId;
+use signalbox_protocol::{id::RoomId, problem::Problem};
 use signalbox_rooms::{feed::FeedSender, room::RoomPolicy, room_service::RoomService};
 
 use super::{
@@ -22,7 +22,7 @@ pub(crate) struct ManagementService {
     pub(crate) tokens: Arc<TokenService>,
     pub(crate) rooms: Option<Arc<dyn RoomService>>,
     pub(crate) room_settings: LiveValue<RoomApiSettings>,
-    pub(crate) webhooks: LiveValue<Option<WebhookService>>,
+    pub(crate) webhooks: LiveValue<WebhookService>,
     pub(crate) usage: UsageReader,
     pub(crate) feed: FeedSender,
     pub(crate) feed_readers: Arc<FeedReaders>,
@@ -35,7 +35,7 @@ pub(crate) struct ManagementService {
 pub(crate) struct ManagementParts {
     pub(crate) tokens: Arc<TokenService>,
     pub(crate) rooms: Option<Arc<dyn RoomService>>,
-    pub(crate) webhooks: LiveValue<Option<WebhookService>>,
+    pub(crate) webhooks: LiveValue<WebhookService>,
     pub(crate) usage: UsageReader,
     pub(crate) feed: FeedSender,
 }
@@ -60,6 +60,15 @@ impl ManagementService {
     pub(crate) fn reload(&self, settings: &ServiceSettings) {
         self.room_settings.replace(RoomApiSettings::new(settings));
         self.feed_readers.set_max_per_key(settings.limits.feed_readers as usize);
+    }
+
+    /// Refuses a question about rooms, usage or events in a process that learns of none.
+    ///
+    /// # Errors
+    /// 503 `unavailable` without Redis, unless the node is in this process.
+    pub(crate) fn room_service(&self) -> Result<&Arc<dyn RoomService>, Problem> {
+        let detail = "this process has no Redis, so it knows no room, no usage and no event; set REDIS_URL";
+        self.rooms.as_ref().ok_or_else(|| Problem::new(503, "unavailable", detail))
     }
 
     /// The link to a room on the call page.

@@ -133,6 +133,7 @@ fn parse_usage_cursor(text: &str) -> Option<(UtcDay, (String, String))> {
 pub(crate) async fn get(request: HttpRequest, service: web::Data<ManagementService>) -> ApiResult {
     let (_, filter) = authorize_application(&request, &service.context, Scope::Usage)?.filter_rooms();
     let selection = parse_query::<UsageQuery>(&request)?.select(UtcDay::from_ms(clock::now_ms()))?;
+    service.room_service()?;
     let page = read_usage_page(&service, &selection, &filter).await.map_err(|RedisUnavailable| {
         Problem::new(503, "unavailable", "the store does not answer; try again")
     })?;

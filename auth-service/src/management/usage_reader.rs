@@ -15,7 +15,7 @@ pub enum UsageReader {
     Redis(Arc<RedisClient>),
     /// The node of this process counts it.
     Book(Arc<MemoryUsageStore>),
-    /// The process has neither Redis nor a node.
+    /// The process counts no usage (`usage.kept`), or has neither Redis nor a node.
     #[default]
     None,
 }

@@ -33,7 +33,7 @@ use actix_web::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use signalbox_access::{AccessControl, RuleLimits, RuleLog};
-use signalbox_config::{ApiKeySettings, ApiKeys, LiveValue, ServiceSettings};
+use signalbox_config::{ApiKeySettings, ApiKeys, EndpointSecrets, LiveValue, ServiceSettings};
 use signalbox_http::RequestGate;
 use signalbox_protocol::id::{CallerId, random_hex};
 use signalbox_rooms::{
@@ -53,7 +53,10 @@ use crate::{
     },
     configure,
     context::store_memory::memory_level_reader,
-    management::usage_reader::UsageReader,
+    management::{
+        usage_reader::UsageReader,
+        webhooks::{WebhookEventSource, WebhookLauncher, WebhookService},
+    },
 };
 
 /// A service with one application, whose API key is `backend`.
@@ -102,7 +105,7 @@ impl TestService {
             ),
             ice: IceDirectory::new(&settings, &turn),
             rooms: Some(std::sync::Arc::new(memory_rooms(&settings))),
-            webhooks: LiveValue::new(None),
+            webhooks: no_webhooks(&feed),
             gate: RequestGate::new(&settings.server),
             usage: UsageReader::None,
             memory_level: memory_level_reader(None),
@@ -175,6 +178,11 @@ impl TestService {
         let labelled = metrics.iter().find(|m| m.get_label().iter().any(|pair| pair.value() == label));
         labelled.map_or(0.0, |metric| metric.get_counter().get_value())
     }
+}
+
+fn no_webhooks(feed: &FeedSender) -> LiveValue<WebhookService> {
+    let (settings, secrets) = (ServiceSettings::default(), EndpointSecrets::default());
+    WebhookLauncher::start(&settings, &secrets, WebhookEventSource::Feed, feed).unwrap().running()
 }
 
 /// Rooms in this process.

@@ -101,7 +101,7 @@ async fn webhook_receiver_with_a_private_authority_is_reached_only_with_its_ca_f
         let feed = FeedSender::new(8);
         let webhooks = WebhookLauncher::start(&settings, &secrets, WebhookEventSource::Feed, &feed);
         let running = webhooks.unwrap().running().load();
-        let webhooks = running.as_ref().as_ref().unwrap();
+        let webhooks = running.as_ref();
         let line = r#"{"id":"evt_1","event":"room-opened","at":1,"room":"r","node":"x"}"#;
         feed.send(line.into()).unwrap();
         if is_reached {

@@ -1,13 +1,19 @@
 //! `/auth/validate`
 
-use actix_web::{http::header, test::TestRequest};
+use std::{os::unix::fs::PermissionsExt as _, path::Path};
+
+use actix_web::{
+    http::{Method, header},
+    test::TestRequest,
+};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
+use signalbox_config::ServiceSettings;
 use signalbox_protocol::clock;
-use signalbox_token::SharedSecret;
+use signalbox_token::{KeyAlgorithm, SharedSecret};
 
-use super::{TestService, random_secret};
-use crate::auth::keys::SigningKeys;
+use super::{TestService, call_as_backend, member_text, random_secret};
+use crate::auth::keys::{SigningKeys, operations};
 
 /// A valid token with changes to its header and claims.
 fn forge_token(secret: &SharedSecret, header: impl FnOnce(&mut Header), claims: Value) -> String {
@@ -108,4 +114,89 @@ async fn previous_secret_verifies_and_current_secret_signs_during_rotation() {
     let header = jsonwebtoken::decode_header(issued["token"].as_str().unwrap()).unwrap();
     assert_eq!(header.kid, Some(current.kid()));
     assert_eq!(TestService::new().validate(&old).await.1["code"], "token_bad_signature");
+}
+
+/// What happens to the folder of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FolderFault {
+    /// The folder is gone, as with a lost mount.
+    Removed,
+    /// A file is in its place.
+    Replaced,
+    /// It has no key any more.
+    Empty,
+    /// One of its files is cut off.
+    TornKey,
+    /// Other users may read it.
+    OpenToOthers,
+}
+
+impl FolderFault {
+    const ALL: [Self; 5] = [Self::Removed, Self::Replaced, Self::Empty, Self::TornKey, Self::OpenToOthers];
+
+    fn apply(self, folder: &Path) {
+        let files = || std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        match self {
+            Self::Removed => std::fs::remove_dir_all(folder).unwrap(),
+            Self::Replaced => {
+                std::fs::remove_dir_all(folder).unwrap();
+                std::fs::write(folder, "").unwrap();
+            }
+            Self::Empty => files().for_each(|file| std::fs::remove_file(file).unwrap()),
+            Self::TornKey => files().for_each(|file| std::fs::write(file, "{").unwrap()),
+            Self::OpenToOthers => {
+                std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+            }
+        }
+    }
+}
+
+/// Room tokens and a management token whose key this process has never read.
+#[actix_web::test]
+async fn unknown_key_is_refused_only_while_the_folder_of_keys_can_be_read() {
+    let foreign_keys = tempfile::TempDir::new().unwrap();
+    let issuer = service_with_key_folder(&foreign_keys.path().join("keys"));
+    for fault in FolderFault::ALL.map(Some).into_iter().chain([None]) {
+        let dir = tempfile::TempDir::new().unwrap();
+        let folder = dir.path().join("keys");
+        let service = service_with_key_folder(&folder);
+        let (_, own) = service.request_token(r#"{"room":"r","user":"u"}"#).await;
+        let (_, foreign) = issuer.request_token(r#"{"room":"r","user":"u"}"#).await;
+        let management = TestRequest::post().uri("/auth/management").set_json(json!({}));
+        let (_, manager) = call_as_backend(&issuer, management).await;
+        if let Some(fault) = fault {
+            fault.apply(&folder);
+            assert!(service.state.tokens.keys.reload(clock::now_s()).is_err(), "{fault:?}");
+        }
+        let foreign = member_text(&foreign, "token");
+        let bearer = |method: Method, uri: &str, token: &str| {
+            let proof = (header::AUTHORIZATION, format!("Bearer {token}"));
+            TestRequest::with_uri(uri).method(method).insert_header(proof)
+        };
+        let requests = || {
+            [
+                bearer(Method::GET, "/auth/validate", foreign),
+                validate_request(&json!({ "token": foreign })),
+                bearer(Method::POST, "/auth/ticket", foreign),
+                bearer(Method::GET, "/auth/ice", foreign),
+                bearer(Method::GET, "/api/rooms", member_text(&manager, "token")),
+            ]
+        };
+        let expected = if fault.is_some() { (503, "unavailable") } else { (401, "token_bad_signature") };
+        for (row, request) in requests().into_iter().enumerate() {
+            let (status, answer) = service.call(request).await;
+            assert_eq!((status, member_text(&answer, "code")), expected, "{fault:?}, row {row}: {answer}");
+        }
+        for request in requests() {
+            assert_eq!(service.retry_after(request).await.is_some(), fault.is_some(), "{fault:?}");
+        }
+        assert_eq!(service.validate(member_text(&own, "token")).await.0, 200, "{fault:?}: known keys stay");
+    }
+}
+
+fn service_with_key_folder(folder: &Path) -> TestService {
+    operations::create_first_key(folder, KeyAlgorithm::EdDSA, clock::now_s()).unwrap();
+    let auth = ServiceSettings::default().auth;
+    let keys = SigningKeys::from_folder(folder.to_owned(), &auth, [], clock::now_s()).unwrap();
+    TestService::with(|_| {}, |parts| parts.keys = keys)
 }

@@ -65,6 +65,8 @@ pub(crate) async fn list(
     }
     let after = cursor.map(|cursor| cursor.parse::<RuleKey>()).transpose();
     let after = after.map_err(|_| bad_field("cursor", "must be the cursor of the page before"))?;
+    // Another process may have written a rule a moment ago.
+    service.context.wait_for_latest_rules().await?;
     let rules = service.context.access.rules();
     let wanted = rules
         .rules_in_force(service.context.access.now_ms())

@@ -12,7 +12,6 @@ use signalbox_protocol::{
 };
 use signalbox_rooms::{
     room::{InputOutcome, ManageRoom, NO_SUCH_PEER, NO_SUCH_ROOM, RoomAction, RoomState},
-    room_service::RoomService,
     store::{RoomStore, StoreUnavailable},
 };
 
@@ -49,14 +48,8 @@ pub(crate) fn room_store_problem(_: StoreUnavailable) -> Problem {
     Problem::new(503, "unavailable", detail)
 }
 
-pub(crate) fn room_service(service: &ManagementService) -> Result<&Arc<dyn RoomService>, Problem> {
-    service.rooms.as_ref().ok_or_else(|| {
-        Problem::new(503, "unavailable", "this process has no Redis and so no rooms; give it one")
-    })
-}
-
 pub(crate) fn room_store(service: &ManagementService) -> Result<&RoomStore, Problem> {
-    Ok(room_service(service)?.store())
+    Ok(service.room_service()?.store())
 }
 
 /// Loads a room that exists.
@@ -77,7 +70,8 @@ pub(crate) async fn change_room(
     room: &RoomId,
     act: RoomAction,
 ) -> Result<(InputOutcome, Arc<RoomState>), Problem> {
-    let (outcome, room) = room_service(service)?
+    let (outcome, room) = service
+        .room_service()?
         .change_room(room, ManageRoom::from_api(act))
         .await
         .map_err(room_store_problem)?;

@@ -113,11 +113,11 @@ pub struct WebhookLauncher {
     store: Arc<WebhookStore>,
     metrics: Arc<WebhookMetrics>,
     feed: FeedSender,
-    running: LiveValue<Option<WebhookService>>,
+    running: LiveValue<WebhookService>,
 }
 
 impl WebhookLauncher {
-    /// Starts the delivery if the configuration has endpoints. Call inside a runtime.
+    /// Starts the delivery. Call inside a runtime.
     ///
     /// # Errors
     /// [`WebhookStartError`], for the operator.
@@ -127,18 +127,15 @@ impl WebhookLauncher {
         source: WebhookEventSource,
         feed: &FeedSender,
     ) -> Result<Self, WebhookStartError> {
-        let launcher = Self {
-            store: Arc::new(open_store(source, &settings.webhooks)),
-            metrics: Arc::new(WebhookMetrics::new()?),
-            feed: feed.clone(),
-            running: LiveValue::new(None),
-        };
-        launcher.launch(settings, endpoint_targets(&settings.webhooks, secrets)?, feed.subscribe())?;
-        Ok(launcher)
+        let endpoints = endpoint_targets(&settings.webhooks, secrets)?;
+        let store = Arc::new(open_store(source, &settings.webhooks));
+        let metrics = Arc::new(WebhookMetrics::new()?);
+        let service = WebhookService::launch((&store, &metrics), settings, endpoints, feed.subscribe())?;
+        Ok(Self { store, metrics, feed: feed.clone(), running: LiveValue::new(service) })
     }
 
     /// The webhooks that run now.
-    pub fn running(&self) -> LiveValue<Option<WebhookService>> {
+    pub fn running(&self) -> LiveValue<WebhookService> {
         self.running.clone()
     }
 
@@ -153,56 +150,16 @@ impl WebhookLauncher {
         }
         let settings = &reload.config.settings;
         let endpoints = endpoint_targets(&settings.webhooks, &reload.config.secrets.webhooks)?;
-        let feed = match &*self.running.load() {
-            Some(old) => old.stop_and_take_feed().await,
-            None => None,
-        };
-        self.launch(settings, endpoints, feed.unwrap_or_else(|| self.feed.subscribe()))
-    }
-
-    fn launch(
-        &self,
-        settings: &ServiceSettings,
-        endpoints: Vec<EndpointTarget>,
-        feed: Receiver<Arc<str>>,
-    ) -> Result<(), WebhookStartError> {
-        if endpoints.is_empty() {
-            self.running.replace(None);
-            return Ok(());
-        }
-        let rules = &settings.webhooks;
-        let limits = DeliveryLimits {
-            give_up_ms: rules.give_up.as_ms(),
-            max_attempts: rules.attempts,
-            max_parallel: rules.parallel as usize,
-            max_backlog: rules.backlog as usize,
-        };
-        let context = Arc::new(WebhookContext {
-            store: self.store.clone(),
-            http: HttpClient::from_settings(&settings.http_client)?,
-            deadline: rules.deadline.0,
-            metrics: self.metrics.clone(),
-            new_events: Notify::new(),
-            stop: watch::Sender::new(false),
-            stopped: watch::Sender::new(None),
-            endpoints: endpoints
-                .iter()
-                .map(|endpoint| (endpoint.id.clone(), endpoint.host.clone()))
-                .collect(),
-        });
-        for (endpoint, host) in &context.endpoints {
-            tracing::info!(event = "webhook_endpoint", endpoint, host);
-        }
-        delivery_worker::start_worker(context.clone(), DeliverySchedule::new(endpoints, limits), feed);
-        self.running.replace(Some(WebhookService(context)));
+        let feed = self.running.load().stop_and_take_feed().await;
+        let feed = feed.unwrap_or_else(|| self.feed.subscribe());
+        let service = WebhookService::launch((&self.store, &self.metrics), settings, endpoints, feed)?;
+        self.running.replace(service);
         Ok(())
     }
 
     /// Stops the webhooks that run.
     pub async fn stop(&self) {
-        if let Some(running) = &*self.running.load() {
-            running.stop().await;
-        }
+        self.running.load().stop().await;
     }
 }
 
@@ -238,6 +195,43 @@ fn open_store(source: WebhookEventSource, rules: &WebhookSettings) -> WebhookSto
 }
 
 impl WebhookService {
+    /// Starts the worker if there are endpoints. Otherwise dead letters can still be listed.
+    fn launch(
+        (store, metrics): (&Arc<WebhookStore>, &Arc<WebhookMetrics>),
+        settings: &ServiceSettings,
+        endpoints: Vec<EndpointTarget>,
+        feed: Receiver<Arc<str>>,
+    ) -> Result<Self, WebhookStartError> {
+        let rules = &settings.webhooks;
+        let limits = DeliveryLimits {
+            give_up_ms: rules.give_up.as_ms(),
+            max_attempts: rules.attempts,
+            max_parallel: rules.parallel as usize,
+            max_backlog: rules.backlog as usize,
+        };
+        let context = Arc::new(WebhookContext {
+            store: store.clone(),
+            http: HttpClient::from_settings(&settings.http_client)?,
+            deadline: rules.deadline.0,
+            metrics: metrics.clone(),
+            new_events: Notify::new(),
+            stop: watch::Sender::new(false),
+            // Without an endpoint there is no worker to wait for.
+            stopped: watch::Sender::new(endpoints.is_empty().then(Arc::default)),
+            endpoints: endpoints
+                .iter()
+                .map(|endpoint| (endpoint.id.clone(), endpoint.host.clone()))
+                .collect(),
+        });
+        for (endpoint, host) in &context.endpoints {
+            tracing::info!(event = "webhook_endpoint", endpoint, host);
+        }
+        if !endpoints.is_empty() {
+            delivery_worker::start_worker(context.clone(), DeliverySchedule::new(endpoints, limits), feed);
+        }
+        Ok(Self(context))
+    }
+
     /// Starts no new attempt, waits a few seconds for the running ones, and releases the leases.
     pub async fn stop(&self) {
         let _ = self.stop_and_take_feed().await;
@@ -294,7 +288,8 @@ impl WebhookService {
     }
 
     /// Replays the dead letters that match, each to the endpoint that did not accept it, and
-    /// returns their number. With `partition` only that partition is searched.
+    /// returns their number. Those of an endpoint that is not configured any more stay. With
+    /// `partition` only that partition is searched.
     ///
     /// # Errors
     /// [`RedisUnavailable`]: some may be replayed already. A repeated call is harmless.
@@ -312,8 +307,10 @@ impl WebhookService {
                 let page = self.0.store.list_dead_letters(partition, after, REPLAY_PAGE_SIZE).await?;
                 let is_last = page.len() < REPLAY_PAGE_SIZE;
                 after = page.last().map(|letter| letter.entry_id);
+                let is_configured =
+                    |letter: &StoredDeadLetter| self.endpoint_host(&letter.letter.endpoint_id).is_some();
                 let matching: Vec<StoredDeadLetter> =
-                    page.into_iter().filter(|letter| matches(letter)).collect();
+                    page.into_iter().filter(|letter| is_configured(letter) && matches(letter)).collect();
                 if !matching.is_empty() {
                     count += self.0.store.replay_dead_letters(partition, &matching).await?;
                 }
