@@ -3,8 +3,10 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { request as plainRequest } from 'node:http';
 import { request as secureRequest } from 'node:https';
+import { connect as tcpConnect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { connect as tlsConnect } from 'node:tls';
 import { TestSite, stopProcess } from './harness.mjs';
@@ -133,7 +135,9 @@ describe('the edge', () => {
     });
 
     it('the call page may load nothing from other sites, and no site may frame it', async () => {
-      for (const path of ['/', '/client/index.js', '/nothing']) {
+      const { headers: ofNothing } = await edge.request('/nothing');
+      assert.equal(ofNothing['content-security-policy'], "default-src 'none'; frame-ancestors 'none'");
+      for (const path of ['/', '/client/index.js']) {
         const { headers } = await edge.request(path);
         assert.equal(
           headers['content-security-policy'],
@@ -233,6 +237,59 @@ describe('the edge', () => {
         if (status !== 413) assert.equal(answer.headers['access-control-expose-headers'], 'Retry-After', path);
         // A page may also find out that there is an answer without reading it.
         assert.equal(answer.headers['cross-origin-resource-policy'], 'cross-origin', path);
+      }
+    });
+
+    it('each answer that nginx makes by itself is readable and has a code', async () => {
+      /** The answer to these bytes on the port of HTTPS. */
+      const sendRaw = (text, { plain = false } = {}) =>
+        new Promise((resolve, reject) => {
+          const socket = plain ? tcpConnect(edge.tls, '127.0.0.1') : tlsConnect({ host: 'localhost', port: edge.tls, ca: edge.ca });
+          const chunks = [];
+          socket.on('data', (chunk) => chunks.push(chunk)).on('error', reject);
+          socket.on(plain ? 'connect' : 'secureConnect', () => socket.write(text));
+          socket.on('close', () => {
+            const [head, body = ''] = Buffer.concat(chunks).toString().split('\r\n\r\n', 2);
+            const [status, ...lines] = head.split('\r\n');
+            const headers = Object.fromEntries(lines.map((line) => line.toLowerCase().split(': ', 2)));
+            resolve({ status: Number(status.split(' ')[1]), headers, json: () => JSON.parse(body) });
+          });
+        });
+      const origin = 'Host: localhost\r\nOrigin: https://app.example\r\nConnection: close\r\n';
+      const headers = { Origin: 'https://app.example' };
+      const rows = [
+        [400, 'no Host', sendRaw('GET /auth/token HTTP/1.1\r\nConnection: close\r\n\r\n')],
+        [400, 'no HTTP', sendRaw('nonsense\r\n\r\n')],
+        [400, 'plain HTTP', sendRaw(`GET / HTTP/1.1\r\n${origin}\r\n`, { plain: true })],
+        [403, 'a folder', edge.request('/client/', { headers })],
+        [404, 'an unknown path', edge.request('/nothing', { headers })],
+        [404, 'an unknown path of WebSockets', edge.request('/ws/nothing', { headers })],
+        [404, 'a path without its slash', edge.request('/auth', { headers })],
+        [404, 'the path of these answers', edge.request('/edge-answer', { headers })],
+        [405, 'POST for a file', edge.request('/', { method: 'POST', headers, body: 'x' })],
+        [412, 'another version of a file', edge.request('/', { headers: { ...headers, 'If-Match': '"x"' } })],
+        [413, 'a long body', edge.request('/auth/token', { method: 'POST', headers, body: 'x'.repeat(70_000) })],
+        [414, 'a long URL', sendRaw(`GET /auth/token?token=${'x'.repeat(20_000)} HTTP/1.1\r\n${origin}\r\n`)],
+        [431, 'a long header', sendRaw(`GET /auth/token HTTP/1.1\r\n${origin}Authorization: Bearer ${'x'.repeat(20_000)}\r\n\r\n`)],
+        [501, 'an unknown encoding', sendRaw(`POST /auth/token HTTP/1.1\r\n${origin}Transfer-Encoding: gzip\r\n\r\n`)],
+        [505, 'HTTP/2', sendRaw(`GET / HTTP/2.0\r\n${origin}\r\n`)],
+      ];
+      // The rows for these are in the test above. No request makes nginx answer 500.
+      const others = [429, 500, 503];
+      const config = readFileSync(new URL('../../deploy/nginx/edge.conf.template', import.meta.url), 'utf8');
+      const handled = [...config.matchAll(/error_page ([\d ]+?) *(?:=(\d+) )?\/edge-answer/g)].flatMap(([, from, to]) => (to ? [to] : from.split(' ')).map(Number));
+      assert.deepEqual([...new Set([...rows.map(([status]) => status), ...others])].sort(), [...new Set(handled)].sort(), 'each status has a row');
+      const range = await edge.request('/', { headers: { ...headers, Range: 'bytes=900000-' } });
+      assert.equal(range.status, 200, 'there is no 416');
+      for (const [status, what, asked] of rows) {
+        const answer = await asked;
+        assert.deepEqual([answer.status, answer.headers['access-control-allow-origin']], [status, '*'], what);
+        assert.equal(answer.headers['cross-origin-resource-policy'], 'cross-origin', what);
+        assert.match(answer.headers['content-type'], /^application\/problem\+json/, what);
+        assert.ok(answer.headers['strict-transport-security'], what);
+        const problem = answer.json();
+        assert.equal(problem.status, status, what);
+        assert.ok([problem.code, problem.title, problem.detail].every((text) => text?.length > 2), what);
       }
     });
 
@@ -463,6 +520,9 @@ describe('the edge', () => {
         await openAndClose(target, '/ws/signal', { protocols })();
         await target.request(`/auth/validate?token=${SECRET}`, { headers: { authorization: `Bearer ${SECRET}` } });
         await target.request(`/nothing?token=${SECRET}`);
+        await target.request(`/nothing%3Ftoken=${SECRET}`);
+        await target.request(`/auth/validate?token=${SECRET}${'x'.repeat(20_000)}`).catch(() => {});
+        await target.request(`/auth/validate?token=${SECRET}`, { headers: { authorization: `Bearer ${SECRET}${'x'.repeat(20_000)}` } }).catch(() => {});
       }
       await stopProcess(target.child);
     };
