@@ -19,7 +19,7 @@ use std::{
 };
 
 /// The module that exports all that the client offers.
-const ENTRY: &str = "index";
+const ENTRY: &str = "all";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/js");

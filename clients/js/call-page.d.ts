@@ -5,6 +5,9 @@ declare module '*/client/index.js' {
 declare module '*/client/room.js' {
   export * from '@signalbox/source/room.js';
 }
+declare module '*/client/token-source.js' {
+  export * from '@signalbox/source/token-source.js';
+}
 declare module '*/client/peer.js' {
   export * from '@signalbox/source/peer.js';
 }

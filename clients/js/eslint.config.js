@@ -14,7 +14,7 @@ const rules = {
   'no-restricted-globals': ['error', { name: 'localStorage', message: 'data of a tab must end with the tab: use sessionStorage' }],
   'no-restricted-properties': ['error', { property: 'innerHTML', message: 'text of a peer must not become markup: use textContent' }, { property: 'outerHTML' }],
   'no-self-compare': 'error',
-  'no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+  'no-unused-vars': ['error', { argsIgnorePattern: '^_', ignoreRestSiblings: true }],
   'no-var': 'error',
   'no-warning-comments': 'error',
   'prefer-const': 'error',

@@ -190,6 +190,34 @@ for (const name of BROWSERS) {
       await offerer.until('the data channel opens', () => peer.info.polite || peer.dataChannel?.readyState === 'open');
     });
 
+    for (const refused of ['offer', 'answer']) {
+      for (const side of ['impolite', 'polite']) {
+        it(`after a first ${refused} that is too large, a change of the ${side} side connects both, with data`, async () => {
+          const pages = [];
+          for (const name of ['Alice', 'Bob']) pages.push(await RoomPage.join(browser, server.origin, { room: `first-${refused}-${side}`, name, pads: refused }));
+          for (const page of pages) await page.until('the page is told', () => errors.includes('too_large') || errors);
+          for (const page of pages) await page.until('the connection can go on', () => peer.pc.signalingState === 'stable' || peer.pc.signalingState);
+          const told = await Promise.all(pages.map(errorsOf));
+          for (const errors of told) assert.deepEqual(errors, [...new Set(errors)], 'each refusal is reported once');
+
+          for (const page of pages) await page.run(() => void (pads = ''));
+          const arePolite = await Promise.all(pages.map((page) => page.run(() => peer.info.polite)));
+          await pages[arePolite.indexOf(side === 'polite')].run(() => room.setTrack('screen', startPicture().getVideoTracks()[0], new MediaStream()));
+          for (const page of pages) await page.isConnected();
+          for (const page of pages) {
+            const videos = arePolite[pages.indexOf(page)] === (side === 'polite') ? 1 : 2;
+            await page.until('the videos of the other side arrive', (videos) => peer.stream.getVideoTracks().length === videos || peer.stream.getVideoTracks().length, videos);
+            await page.until('the first video shows a picture', () => shows(peer.stream));
+            await page.until('the data channel opens', () => peer.dataChannel?.readyState === 'open' || peer.dataChannel?.readyState);
+          }
+          const got = pages[0].run(() => new Promise((resolve) => peer.dataChannel.addEventListener('message', ({ data }) => resolve(data), { once: true })));
+          await pages[1].run(() => peer.dataChannel.send('data'));
+          assert.equal(await got, 'data');
+          assert.deepEqual(await Promise.all(pages.map(errorsOf)), told, 'no error follows');
+        });
+      }
+    }
+
     it('a declined data section causes no error, whichever side offers', async () => {
       for (let round = 0; round < 3; round++) {
         const [alice, bob] = await openCall(`declined-${round}`, { bobRole: 'speaker' });

@@ -2,8 +2,8 @@
  * The call page: the start page and the call. Reads `?room=NAME` and `?invite=CODE`. `?name=NAME`
  * sets the name, and `?autojoin=1` joins without a click, for tests and for links on other pages.
  */
-import { tokenSource } from './client/index.js';
 import { Room } from './client/room.js';
+import { tokenSource } from './client/token-source.js';
 import { CallView } from './call-view.js';
 import { bindToggles, find, setText, showStream } from './dom.js';
 import { LocalMedia } from './local-media.js';

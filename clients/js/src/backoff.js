@@ -7,13 +7,11 @@ export class Backoff {
   #attempt = 0;
   #baseMs;
   #capMs;
-  #random;
 
-  /** @param {{ baseMs?: number, capMs?: number, random?: () => number }} [options] */
-  constructor({ baseMs = 500, capMs = 20_000, random = Math.random } = {}) {
+  /** @param {number} [baseMs] the first bound @param {number} [capMs] the highest bound */
+  constructor(baseMs = 500, capMs = 20_000) {
     this.#baseMs = baseMs;
     this.#capMs = capMs;
-    this.#random = random;
   }
 
   /**
@@ -26,7 +24,7 @@ export class Backoff {
   next(floorMs = 0, capMs = this.#capMs) {
     const bound = Math.min(capMs, this.#capMs, this.#baseMs * 2 ** this.#attempt);
     this.#attempt += 1;
-    return Math.round(floorMs + this.#random() * bound);
+    return Math.round(floorMs + Math.random() * bound);
   }
 
   /** Starts again with the shortest wait. */

@@ -3,13 +3,12 @@
  * settles each outgoing message with the reply of the server. Owns the order in which its parts
  * act. Does not know WebRTC (see peer.js) or the page (see room.js).
  */
-import { SignalingError } from './codes.js';
 import { MailboxReader } from './mailbox-reader.js';
-import { parseFrame } from './messages.js';
 import { checkClientOptions } from './option-checks.js';
 import { ReconnectingSocket } from './reconnecting-socket.js';
 import { RoomState } from './room-state.js';
 import { SendQueue } from './send-queue.js';
+import { SignalingError, toError } from './signaling-error.js';
 import { TokenRenewal } from './token-renewal.js';
 import { TypedEmitter } from './typed-emitter.js';
 
@@ -35,7 +34,6 @@ import { TypedEmitter } from './typed-emitter.js';
  * @property {typeof WebSocket} [WebSocket] another implementation, for Node before 22
  * @property {typeof fetch} [fetch]
  * @property {number} [queueCapacity] how many messages may be pending, sent or not
- * @property {() => number} [random] the source of jitter
  * @property {import('./resume-handle.js').HandleStorage | null} [handleStorage] where the resume
  *   handle (never a token) survives a reload, so that the next page takes over this peer; default:
  *   nowhere
@@ -71,30 +69,25 @@ import { TypedEmitter } from './typed-emitter.js';
  * @property {{ state: ClientState, error?: SignalingError, retryInMs?: number }} state
  */
 
-/**
- * Frames that become events without a change. A frame type of a later protocol version must not
- * become one of our events, such as `state`.
- */
-const EVENTS = /^(offer|answer|pranswer|rollback|candidate|message|notice|knock-ended|peer-(detached|attached|left))$/;
+/** Frames that are no events: `pong`, and frames of a later protocol with the name of an own event. */
+const NO_EVENTS = ['pong', 'lobby', 'state'];
 
 /** @extends {TypedEmitter<ClientEvents>} */
 export class SignalingClient extends TypedEmitter {
   /** @type {ClientState} */
   #state = 'idle';
   #room = new RoomState();
-  /**
-   * The result of {@link connect}.
-   *
-   * @type {{ promise: Promise<Joined>, resolve: (joined: Joined) => void, reject: (error: unknown)
-   *   => void } | null}
-   */
+  /** The result of {@link connect}. @type {Promise<Joined> | null} */
   #connected = null;
+  /** @type {{ resolve: (joined: Joined) => void, reject: (error: unknown) => void } | undefined} */
+  #settle;
   #queue;
   #socket;
   #renewal;
   /** The option `token`. @type {string | undefined} */
   #token;
-  #mailbox = new MailboxReader((seq) => this.#socket.send(JSON.stringify({ type: 'received', seq })));
+  #mailbox = new MailboxReader((seq) => this.#send(JSON.stringify({ type: 'received', seq })));
+  #send = (/** @type {string} */ text) => this.#socket.send(text);
 
   /** @param {ClientOptions} options @throws {SignalingError} `bad_option` or `not_supported` */
   constructor(options) {
@@ -106,17 +99,11 @@ export class SignalingClient extends TypedEmitter {
       since: () => this.#mailbox.seq,
       onText: (text) => this.#onText(text),
       onDown: () => this.#onDown(),
-      onConnecting: () => this.#setState('connecting'),
-      onWaiting: (error, retryInMs) => this.#setState('waiting', { error, retryInMs }),
+      onState: (state, details) => this.#setState(state, details),
       onStopped: (error) => this.#onStopped(error),
     });
-    this.#renewal = new TokenRenewal({
-      getToken,
-      send: (text) => this.#socket.send(text),
-      onFailed: (error) => this.emit('error', error),
-      random: options.random,
-    });
-    this.#queue = new SendQueue((text) => this.#socket.send(text), { capacity: options.queueCapacity, random: options.random });
+    this.#renewal = new TokenRenewal(getToken, this.#send, (error) => this.emit('error', error));
+    this.#queue = new SendQueue(this.#send, options.queueCapacity);
   }
 
   get state() {
@@ -167,13 +154,11 @@ export class SignalingClient extends TypedEmitter {
    * @returns {Promise<Joined>} rejected with a {@link SignalingError} after a final refusal
    */
   connect() {
-    if (this.#connected) return this.#connected.promise;
-    /** @type {any} */
-    const connected = {};
-    connected.promise = new Promise((resolve, reject) => Object.assign(connected, { resolve, reject }));
-    this.#connected = connected;
-    this.#socket.start();
-    return connected.promise;
+    if (!this.#connected) {
+      this.#connected = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
+      this.#socket.start();
+    }
+    return this.#connected;
   }
 
   /**
@@ -236,101 +221,58 @@ export class SignalingClient extends TypedEmitter {
     this.#socket.wake();
   }
 
-  /** Leaves the room for ever. Synchronous, so that a page can call it on `pagehide`. */
-  leave() {
-    this.#socket.leave(new SignalingError('left', 'This client has left the room.', { closeCode: 1000 }));
+  /**
+   * Leaves the room for ever. Synchronous, so that a page can call it on `pagehide`.
+   *
+   * @param {SignalingError} [reason] the error of the state `closed`
+   */
+  leave(reason = new SignalingError('left', 'This client has left the room.', { closeCode: 1000 })) {
+    this.#socket.leave(reason);
   }
 
-  /** @param {unknown} text */
+  /** @param {string} text */
   #onText(text) {
-    const frame = this.#parse(text);
-    if (!frame) return;
-    const verdict = this.#mailbox.read(frame, String(text).length);
-    if (verdict === 'gap') this.#socket.drop('seq_gap');
-    if (verdict === 'deliver') this.#handle(/** @type {ServerFrame} */ (frame));
-  }
-
-  /** @param {unknown} text */
-  #parse(text) {
     try {
-      return parseFrame(text);
-    } catch (error) {
-      const { cause } = /** @type {SignalingError} */ (error);
-      this.emit('error', /** @type {SignalingError} */ (error));
-      // An invalid entry must count too. Otherwise it would be a gap, and each resume would bring
-      // the same entry again.
-      const seq = /** @type {{ seq?: unknown } | undefined} */ (cause)?.seq;
-      return typeof seq === 'number' ? { type: 'unreadable', seq } : null;
+      const frame = JSON.parse(text);
+      const verdict = this.#mailbox.read(frame, text.length);
+      if (verdict === 'gap') this.#socket.drop('seq_gap');
+      if (verdict === 'deliver') this.#handle(frame);
+    } catch (cause) {
+      this.emit('error', new SignalingError('bad_frame', 'The server sent a frame that this client cannot read.', { cause }));
     }
   }
 
   /** @param {ServerFrame} frame */
   #handle(frame) {
+    if (typeof frame.type !== 'string') throw new TypeError('no type');
     switch (frame.type) {
       case 'joined':
-        return this.#onJoined(frame);
+      case 'waiting':
+        return this.#onNewPeer(frame);
       case 'resumed':
         return this.#onResumed(frame);
       case 'ack':
         return this.#queue.onReply(frame);
       case 'error':
         return this.#onError(frame);
-      case 'goaway':
-        this.#socket.reconnectIn(frame.reconnectIn);
-        return this.emit('goaway', frame);
-      case 'pong':
-        return undefined;
-      case 'waiting':
-        return this.#onLobby(frame);
-      case 'token-expiring':
-      case 'token-refreshed':
-        return this.#onToken(frame);
       case 'ice-servers':
       case 'permissions':
       case 'room-updated':
         return this.#onChange(frame);
-      case 'peer-joined':
-      case 'peer-updated':
-        this.#room.applyPresence(frame);
-        return this.emit(frame.type, /** @type {PeerEntry} */ (this.peers.get(frame.peerId)));
-      case 'knock':
-        this.#room.applyPresence(frame);
-        return this.emit('knock', /** @type {WaitingPeer} */ (this.waiting.get(frame.peerId)));
-      default:
-        this.#room.applyPresence(frame);
-        return EVENTS.test(frame.type) ? this.emit(/** @type {any} */ (frame.type), frame) : undefined;
+      case 'goaway':
+        this.#socket.reconnectIn(frame.reconnectIn);
+        break;
+      case 'token-expiring':
+        // With the option `token`, the application renews it.
+        if (this.#token === undefined) this.#renewal.start(frame.expiresIn);
+        break;
+      case 'token-refreshed':
+        this.#socket.setHandle(frame.resume);
+        this.#renewal.onRefreshed();
+        this.#onChange({ type: 'permissions', role: frame.role, permissions: frame.permissions });
     }
-  }
-
-  /**
-   * In the lobby a peer receives nothing of the room.
-   *
-   * @param {import('./messages.js').WaitingFrame} frame
-   */
-  #onLobby(frame) {
-    this.#socket.markUp(frame);
-    this.#room.self = null;
-    this.#room.replacePeers([]);
-    this.#queue.rejoin(() => false);
-    this.#mailbox.start(frame.seq, frame.limits.backlog);
-    this.#setState('lobby');
-    this.emit('lobby', frame);
-  }
-
-  /**
-   * @param {import('./messages.js').TokenExpiring | import('./messages.js').TokenRefreshed} frame
-   */
-  #onToken(frame) {
-    if (frame.type === 'token-refreshed') {
-      this.#socket.setHandle(frame.resume);
-      this.#renewal.onRefreshed();
-      this.emit('token-refreshed', frame);
-      this.#onChange({ type: 'permissions', role: frame.role, permissions: frame.permissions });
-    } else {
-      // With the option `token`, the application renews it.
-      if (this.#token === undefined) this.#renewal.start(frame.expiresIn);
-      this.emit('token-expiring', frame);
-    }
+    const detail = this.#room.applyPresence(frame);
+    if (!NO_EVENTS.includes(frame.type)) this.emit(/** @type {any} */ (frame.type), detail);
   }
 
   /** @param {import('./room-state.js').SelfChange} frame */
@@ -340,17 +282,23 @@ export class SignalingClient extends TypedEmitter {
     for (const [name, detail] of events) this.emit(name, detail);
   }
 
-  /** This client is a new peer. @param {Joined} joined */
-  #onJoined(joined) {
-    this.#socket.markUp(joined);
-    this.#room.self = joined;
-    this.#room.replacePeers(joined.peers, joined.waiting);
-    this.#mailbox.start(joined.seq, joined.limits.backlog);
+  /**
+   * This client is a new peer, in the room or in the lobby. In the lobby it receives nothing of the
+   * room.
+   *
+   * @param {Joined | import('./messages.js').WaitingFrame} frame
+   */
+  #onNewPeer(frame) {
+    const joined = frame.type === 'joined' ? frame : null;
+    this.#mailbox.start(frame.seq, frame.limits.backlog);
+    this.#room.replace(joined, joined?.peers, joined?.waiting);
+    this.#socket.markUp(frame);
     this.#queue.rejoin((peerId) => this.peers.has(peerId));
-    this.#setState('open');
-    this.emit('joined', joined);
+    this.#setState(joined ? 'open' : 'lobby');
+    this.emit(joined ? 'joined' : 'lobby', /** @type {any} */ (frame));
+    if (!joined) return;
     this.#queue.open(joined.limits.frameBytes);
-    this.#connected?.resolve(joined);
+    this.#settle?.resolve(joined);
   }
 
   /**
@@ -361,17 +309,12 @@ export class SignalingClient extends TypedEmitter {
   #onResumed(resumed) {
     const { recovered, seq, lastId, limits, peers, waiting } = resumed;
     // A moderator admitted this peer while the connection was lost, so it knows nothing yet.
-    if (!this.self) return this.#onJoined({ ...resumed, type: 'joined' });
+    if (!this.self) return this.#onNewPeer({ ...resumed, type: 'joined' });
     this.#socket.markUp(resumed);
-    this.#room.self = resumed;
-    if (recovered) {
-      // The peers are those at `since`; the entries that follow update them.
-      this.#mailbox.resume(limits.backlog);
-    } else {
-      const known = new Set([...this.peers.keys(), ...peers.map(({ peerId }) => peerId)]);
-      this.#mailbox.restart(seq, limits.backlog, (peerId) => known.has(peerId));
-      this.#room.replacePeers(peers, waiting);
-    }
+    // The peers of a recovered mailbox are those at `since`; the entries that follow update them.
+    if (recovered) this.#room.self = resumed;
+    else this.#room.replace(resumed, peers, waiting);
+    this.#mailbox.resume(limits.backlog, recovered ? undefined : seq);
     this.#queue.resume(lastId);
     if (this.#state !== 'open') this.#setState('open');
     // The first frame makes the previous handle invalid; a request with it may still be on its way.
@@ -383,8 +326,7 @@ export class SignalingClient extends TypedEmitter {
   /** @param {ErrorFrame} frame */
   #onError(frame) {
     if (frame.id !== undefined) return this.#queue.onReply(frame);
-    const { code, message, field, retryMs } = frame;
-    const error = new SignalingError(code, message, { field, retryMs });
+    const error = toError(frame);
     if (this.#renewal.onError(error)) return undefined;
     this.#socket.noteError(frame);
     return this.emit('error', error);
@@ -398,11 +340,11 @@ export class SignalingClient extends TypedEmitter {
 
   /** @param {SignalingError} error */
   #onStopped(error) {
-    const connected = this.#connected;
+    const settle = this.#settle;
     this.#connected = null;
     this.#setState('closed', { error });
     this.#queue.rejectAll(error);
-    connected?.reject(error);
+    settle?.reject(error);
   }
 
   /**

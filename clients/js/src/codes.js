@@ -1,6 +1,6 @@
 /**
- * The close codes and error codes of the protocol (docs/PROTOCOL.md, sections 1, 5.1 and 6), and
- * the one error type of this package. Decides which codes allow a retry; retries nothing itself.
+ * The close codes and error codes of the protocol (docs/PROTOCOL.md, sections 1, 5.1 and 6), and the
+ * codes of this client. The client itself does not need these lists.
  */
 
 /** Close code → its stable reason. */
@@ -34,12 +34,6 @@ export const CLOSE_CODES = Object.freeze({
   4522: 'room_not_allowed',
 });
 
-/** The peer no longer exists: the handle is invalid, and the client must join as a new peer. */
-export const SESSION_GONE = 4004;
-
-/** The token expired and the peer has left: the handle is invalid too. */
-export const TOKEN_EXPIRED = 4006;
-
 /** The codes of `error` frames. */
 export const ERROR_CODES = /* @__PURE__ */ Object.freeze([
   'bad_message',
@@ -69,7 +63,7 @@ export const ERROR_CODES = /* @__PURE__ */ Object.freeze([
 
 /** Codes that this client creates itself. */
 export const LOCAL_CODES = /* @__PURE__ */ Object.freeze([
-  'bad_frame', // the server sent a frame that the protocol does not define
+  'bad_frame', // the server sent a frame that this client cannot read
   'bad_option', // an option of a constructor is missing or wrong; `field` names it
   'closed', // the application closed this client
   'ice_server_refused', // this browser refuses an ICE server, which is skipped
@@ -88,106 +82,3 @@ export const LOCAL_CODES = /* @__PURE__ */ Object.freeze([
   'wrong_room', // the token is for another room than the option `room`
   'unreadable', // an HTTP answer that the page may not read, or that is not an answer of Signalbox
 ]);
-
-/** Error codes after which the queue sends a message again instead of rejecting it. */
-const RETRIED_BY_QUEUE = new Set(['unavailable', 'rate_limited', 'peer_backlogged']);
-
-/** Codes after which the same request may succeed later. */
-const TEMPORARY = new Set([...RETRIED_BY_QUEUE, 'internal', 'overloaded', 'draining', 'unreachable', 'unreadable', 'queue_full', 'lost', 'no_answer', 'offer_refused']);
-
-/** The codes of RFC 6455 and its registry for a lost, restarting or overloaded server. */
-const SERVER_LOST = new Set([1001, 1006, 1011, 1012, 1013]);
-
-/**
- * Whether a client reconnects after this close code.
- *
- * @param {number} closeCode
- */
-export function isRetryable(closeCode) {
-  return (closeCode >= 4000 && closeCode < 4500) || SERVER_LOST.has(closeCode);
-}
-
-/**
- * Whether the queue sends a message again after this error code.
- *
- * @param {string} code
- */
-export function isRetriedByQueue(code) {
-  return RETRIED_BY_QUEUE.has(code);
-}
-
-/**
- * Firefox closes a socket with 1001 when its page begins to load another address. A resume in the
- * middle of that would end without a close code together with the page, and the server would keep
- * the peer for the whole resume window.
- */
-const GOING_AWAY = 1001;
-const GOING_AWAY_WAIT_MS = 1_000;
-
-/**
- * Parses a close reason, `code` or `code;retryMs`. Without a reason, the close code decides.
- *
- * @param {number} closeCode
- * @param {string} reason
- * @returns {{ code: string, retryMs: number }}
- */
-export function parseClose(closeCode, reason) {
-  const [text = '', wait = ''] = reason.split(';');
-  const known = /** @type {Record<number, string>} */ (CLOSE_CODES)[closeCode];
-  const code = /^[a-z_]+$/.test(text) ? text : (known ?? 'lost');
-  const defaultMs = closeCode === GOING_AWAY ? GOING_AWAY_WAIT_MS : 0;
-  return { code, retryMs: /^\d{1,9}$/.test(wait) ? Number(wait) : defaultMs };
-}
-
-/**
- * A WebSocket throws a `SyntaxError` for a token that is not a valid subprotocol.
- *
- * @param {unknown} cause
- */
-function isSyntaxError(cause) {
-  return cause instanceof Error && cause.name === 'SyntaxError';
-}
-
-/** An error with a stable `code` for programs and a sentence for people. */
-export class SignalingError extends Error {
-  /**
-   * @param {string} code
-   * @param {string} [message]
-   * @param {{ field?: string, retryMs?: number, status?: number, closeCode?: number,
-   *   cause?: unknown }} [details]
-   */
-  constructor(code, message = code, details = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
-    this.name = 'SignalingError';
-    /** Stable; a code of section 1, 5.1 or 6 of the protocol, or of {@link LOCAL_CODES}. */
-    this.code = code;
-    /** The invalid member of the request, if there is one. */
-    this.field = details.field;
-    /** The wait that the server asked for, in milliseconds. */
-    this.retryMs = details.retryMs;
-    /** The HTTP status, if the error came over HTTP. */
-    this.status = details.status;
-    /** The close code, if the error came with a close. */
-    this.closeCode = details.closeCode;
-  }
-
-  /** Whether the same request may succeed later without a change. */
-  get retryable() {
-    if (this.closeCode !== undefined) return isRetryable(this.closeCode);
-    if (this.status !== undefined) return this.status === 429 || this.status >= 500;
-    // A failed `getToken` may work later. A text that is not a token fails again.
-    if (this.code === 'no_token') return this.cause !== undefined && !isSyntaxError(this.cause);
-    return TEMPORARY.has(this.code);
-  }
-}
-
-/**
- * Converts an exception of `getToken`: keeps a {@link SignalingError}, and makes any other
- * exception a `no_token` that may be retried.
- *
- * @param {unknown} cause
- */
-export function toTokenError(cause) {
-  if (cause instanceof SignalingError) return cause;
-  return new SignalingError('no_token', 'getToken returned no token.', { cause });
-}

@@ -6,12 +6,13 @@
  * allow, and a proxy may answer instead of the server. Then the error is `unreadable` and names the
  * likely cause. Only an error with a `status` is a verdict of the server.
  */
-import { SignalingError } from './codes.js';
+import { SignalingError } from './signaling-error.js';
 
 const DEADLINE_MS = 10_000;
 
 /**
- * @typedef {typeof globalThis.fetch} Fetch
+ * @typedef {{ url?: string | URL, fetch?: typeof globalThis.fetch }} Server `url`: its base address;
+ *   default: the origin of the page
  * @typedef {{ token: string, refreshToken?: string, expiresIn?: number }} Grant `expiresIn` in
  *   seconds
  */
@@ -45,52 +46,53 @@ export function signalAddress(base, since) {
 /**
  * Requests a token for a guest: `POST /auth/token` without an API key.
  *
- * @param {{ url?: string | URL, room: string, user?: string, name?: string,
- *   fetch?: Fetch }} options
+ * @param {Server & { room: string, user?: string, name?: string }} options
  * @returns {Promise<string>} rejected with a {@link SignalingError}
  */
-export async function guestToken({ url, room, user, name, fetch }) {
-  const { token } = await requestGrant({ url, path: 'auth/token', body: { room, user, name }, fetch });
+export async function guestToken({ room, user, name, ...server }) {
+  const { token } = await requestGrant(server, 'auth/token', { room, user, name });
   return token;
 }
 
 /**
  * `POST /auth/token` or another endpoint that answers with a token.
  *
- * @param {{ url?: string | URL, path: string, body: Record<string, unknown>, token?: string,
- *   fetch?: Fetch, deadlineMs?: number }} options `token`: of the caller
+ * @param {Server} server
+ * @param {string} path
+ * @param {Record<string, unknown>} body
+ * @param {{ token?: string, deadlineMs?: number }} [options] `token`: of the caller
  * @returns {Promise<Grant>}
  */
-export function requestGrant({ body, token, ...options }) {
+export function requestGrant(server, path, body, { token, deadlineMs } = {}) {
   /** @type {Record<string, string>} */
   const headers = { 'Content-Type': 'application/json' };
-  if (token !== undefined) headers.Authorization = `Bearer ${token}`;
-  return request({ ...options, member: 'token', method: 'POST', body: JSON.stringify(body), headers });
+  if (token) headers.Authorization = `Bearer ${token}`;
+  return request(server, path, 'token', { method: 'POST', body: JSON.stringify(body), headers }, deadlineMs);
 }
 
 /**
  * Exchanges a token for a ticket, which opens one connection within half a minute.
  *
- * @param {{ url?: string | URL, token: string, fetch?: Fetch }} options
+ * @param {Server & { token: string }} options
  * @returns {Promise<string>} rejected with a {@link SignalingError}
  */
-export async function ticketFor({ url, token, fetch }) {
-  const { ticket } = await request({ url, path: 'auth/ticket', member: 'ticket', method: 'POST', headers: { Authorization: `Bearer ${token}` }, fetch });
+export async function ticketFor({ token, ...server }) {
+  const { ticket } = await request(server, 'auth/ticket', 'ticket', { method: 'POST', headers: { Authorization: `Bearer ${token}` } });
   return ticket;
 }
 
 /**
  * Asks over HTTP why an upgrade failed, because a browser cannot read the status of an upgrade.
  *
- * @param {{ url?: string | URL, token?: string, resume?: string, fetch?: Fetch }} options a token,
- *   or a handle
+ * @param {Server} server
+ * @param {{ token?: string, resume?: string }} credential a token, or a handle
  * @returns {Promise<SignalingError>}
  */
-export async function fetchRefusal({ url, token, resume, fetch }) {
+export async function fetchRefusal(server, { token, resume }) {
   // Neither may be in the address, because servers and proxies log addresses.
-  const Authorization = resume === undefined ? `Bearer ${token}` : `Resume ${resume}`;
+  const Authorization = resume ? `Resume ${resume}` : `Bearer ${token}`;
   try {
-    await request({ url, path: 'ws/validate', member: 'valid', headers: { Authorization }, fetch });
+    await request(server, 'ws/validate', 'valid', { headers: { Authorization } });
     return new SignalingError('no_upgrade', 'The server accepts the credential, but no WebSocket opens. A proxy may not forward upgrades.');
   } catch (error) {
     return /** @type {SignalingError} */ (error);
@@ -100,29 +102,32 @@ export async function fetchRefusal({ url, token, resume, fetch }) {
 /**
  * Sends a request and returns the JSON object of a good answer.
  *
- * @param {Omit<RequestInit, 'signal'> & { url?: string | URL, path: string, member: string,
- *   fetch?: Fetch, deadlineMs?: number }} options `member`: what a good answer contains
+ * @param {Server} server
+ * @param {string} path
+ * @param {string} member what a good answer contains
+ * @param {RequestInit} init
+ * @param {number} [deadlineMs]
  * @returns {Promise<any>} rejected with a {@link SignalingError}
  */
-async function request({ url, path, member, fetch = globalThis.fetch, deadlineMs = DEADLINE_MS, ...init }) {
+async function request({ url, fetch = globalThis.fetch }, path, member, init, deadlineMs = DEADLINE_MS) {
   const abort = new AbortController();
   const deadline = setTimeout(() => abort.abort(), deadlineMs);
   /** @param {string} path @param {RequestInit} init */
   const send = (path, init) => fetch(endpointUrl(url, path), { ...init, cache: 'no-store', credentials: 'omit', signal: abort.signal });
   try {
     const response = await send(path, init);
-    const body = await response.json().catch((/** @type {Error} */ cause) => {
+    const answer = await response.json().catch((/** @type {Error} */ cause) => {
       if (cause.name !== 'SyntaxError') throw cause;
     });
-    if (response.ok && body?.[member]) return body;
-    throw toError(response, body);
+    if (response.ok && answer?.[member]) return answer;
+    throw toError(response, answer);
   } catch (cause) {
     if (cause instanceof SignalingError) throw cause;
     // A page may learn that there is an answer which it may not read.
     const page = globalThis.location?.origin;
     const isHidden = page && page !== endpointUrl(url, '').origin && (await send('ws/validate', { mode: 'no-cors' }).then(() => true, () => false));
     throw isHidden
-      ? new SignalingError('unreadable', `The server answers, but a page of ${page} may not read the answer. Add ${page} to server.allowed_origins, or check the proxies before the server.`, { cause })
+      ? new SignalingError('unreadable', `The server answers, but a page of ${page} may not read the answer. Add ${page} to server.allowed_origins, or check the proxies.`, { cause })
       : new SignalingError('unreachable', 'The server did not answer.', { cause });
   } finally {
     clearTimeout(deadline);
@@ -131,16 +136,9 @@ async function request({ url, path, member, fetch = globalThis.fetch, deadlineMs
 
 /** @param {Response} response @param {any} problem */
 function toError({ status, headers }, problem) {
-  const after = Number(headers.get('Retry-After'));
-  const retryMs = after > 0 ? after * 1000 : undefined;
-  if (typeof problem?.code === 'string') {
-    return new SignalingError(problem.code, problem.detail ?? problem.title, { status, field: problem.field, retryMs });
-  }
+  const retryMs = Number(headers.get('Retry-After')) * 1000 || undefined;
+  if (problem?.code) return new SignalingError(problem.code, problem.detail ?? problem.title, { status, field: problem.field, retryMs });
   if (status === 429) return new SignalingError('rate_limited', undefined, { status, retryMs });
-  return status < 500 ? notOurs(status) : new SignalingError('unreachable', `A proxy answered ${status} instead of the server.`, { retryMs });
-}
-
-/** @param {number} status */
-function notOurs(status) {
-  return new SignalingError('unreadable', `An answer with status ${status} does not come from Signalbox. Check the option url, and the proxies before the server.`);
+  // A server that restarts has a proxy that answers for it.
+  return new SignalingError(status < 500 ? 'unreadable' : 'unreachable', `An answer with status ${status} does not come from Signalbox. Check the option url and the proxies.`, { retryMs });
 }

@@ -14,18 +14,6 @@
  * @property {MediaStream} stream tells the other side which tracks belong together
  */
 
-/**
- * Direction → the direction with sending, and without it.
- *
- * @type {Record<string, [RTCRtpTransceiverDirection, RTCRtpTransceiverDirection]>}
- */
-const DIRECTIONS = {
-  sendrecv: ['sendrecv', 'recvonly'],
-  recvonly: ['sendrecv', 'recvonly'],
-  sendonly: ['sendonly', 'inactive'],
-  inactive: ['sendonly', 'inactive'],
-};
-
 /** The names of the tracks of a microphone and a camera. */
 const MAIN = ['audio', 'video'];
 
@@ -46,7 +34,6 @@ export class LocalTracks {
   #tracks = new Map();
   /** @type {Map<string, RTCRtpTransceiver>} */
   #transceivers = new Map();
-  #permissions = '';
   #pc;
   #may;
 
@@ -57,6 +44,12 @@ export class LocalTracks {
   constructor(pc, may) {
     this.#pc = pc;
     this.#may = may;
+  }
+
+  /** Uses another connection, see {@link applyAll}. @param {TrackConnection} pc */
+  connect(pc) {
+    this.#pc = pc;
+    this.#transceivers.clear();
   }
 
   /** Adds receivers, so that a side without tracks has sections to offer. */
@@ -80,12 +73,9 @@ export class LocalTracks {
     return this.#apply(name);
   }
 
-  /** Applies the permissions of this side again, if they have changed. */
-  async update() {
-    const permissions = String([this.#may('publish'), this.#may('share')]);
-    if (permissions === this.#permissions) return;
-    this.#permissions = permissions;
-    await Promise.all([...this.#tracks.keys()].map((name) => this.#apply(name)));
+  /** Sends all tracks that the permissions allow. */
+  applyAll() {
+    return Promise.all([...this.#tracks.keys()].map((name) => this.#apply(name)));
   }
 
   /**
@@ -108,9 +98,8 @@ export class LocalTracks {
     const transceiver = this.#transceivers.get(name);
     if (transceiver && transceiver.direction !== 'stopped') {
       // A camera is switched without a negotiation. Any other track ends for the other side.
-      const sends = track !== null || (maySend && MAIN.includes(name));
-      const direction = DIRECTIONS[transceiver.direction]?.[sends ? 0 : 1];
-      if (direction && direction !== transceiver.direction) transceiver.direction = direction;
+      const direction = directionOf(transceiver, track !== null || (maySend && MAIN.includes(name)));
+      if (direction !== transceiver.direction) transceiver.direction = direction;
       await transceiver.sender.replaceTrack(track);
     } else if (track) {
       this.#transceivers.set(name, this.#add(track, stream));
@@ -128,4 +117,16 @@ export class LocalTracks {
     }
     return this.#pc.addTransceiver(track, { streams: [stream] });
   }
+}
+
+/**
+ * Returns the direction that receives as before.
+ *
+ * @param {RTCRtpTransceiver} transceiver
+ * @param {boolean} sends
+ * @returns {RTCRtpTransceiverDirection}
+ */
+function directionOf({ direction }, sends) {
+  if (/recv/.test(direction)) return sends ? 'sendrecv' : 'recvonly';
+  return sends ? 'sendonly' : 'inactive';
 }

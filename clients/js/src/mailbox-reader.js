@@ -7,11 +7,12 @@ const ACK_ENTRIES = 64;
 // The mailbox is also bounded by bytes (1 MiB by default), and 64 large offers would fill it.
 const ACK_CHARACTERS = 128 * 1024;
 const ACK_MS = 5_000;
-const FIRST_FRAMES = new Set(['joined', 'resumed', 'waiting']);
 
 export class MailboxReader {
-  #seq = 0;
-  #acked = 0;
+  /** The last entry that was read; a resumed mailbox continues after it. */
+  seq = 0;
+  /** How many entries the server does not know yet to be read, and their length. */
+  #entries = 0;
   #characters = 0;
   #ackEntries = ACK_ENTRIES;
   /** Sender → its highest message id so far. @type {Map<string, number>} */
@@ -25,11 +26,6 @@ export class MailboxReader {
     this.#sendReceived = sendReceived;
   }
 
-  /** The last entry that was read; a resumed mailbox continues after it. */
-  get seq() {
-    return this.#seq;
-  }
-
   /**
    * Starts with the mailbox of a new peer.
    *
@@ -37,33 +33,27 @@ export class MailboxReader {
    * @param {number} backlog how many entries the mailbox holds before the server refuses more
    */
   start(seq, backlog) {
-    this.restart(seq, backlog, () => false);
+    this.#lastIds.clear();
+    this.resume(backlog, seq);
   }
 
   /**
-   * Continues the same mailbox on a new connection; `since` has acknowledged the entries so far.
+   * Continues on a new connection, whose `since` has acknowledged the entries so far, or with a new
+   * mailbox of the same peer. The new mailbox may repeat messages of the old one.
    *
    * @param {number} backlog
+   * @param {number} [seq] of a new mailbox: the number before its first entry
    */
-  resume(backlog) {
-    this.#reset(this.#seq, backlog);
-  }
-
-  /**
-   * Continues with a new mailbox of the same peer. It may repeat messages of the old mailbox.
-   *
-   * @param {number} seq the number before the first entry
-   * @param {number} backlog
-   * @param {(peerId: string) => boolean} isKnown whether the mailbox may hold messages of this peer
-   */
-  restart(seq, backlog, isKnown) {
-    for (const peerId of this.#lastIds.keys()) if (!isKnown(peerId)) this.#lastIds.delete(peerId);
-    this.#reset(seq, backlog);
+  resume(backlog, seq = this.seq) {
+    this.stop();
+    this.seq = seq;
+    this.#ackEntries = Math.max(1, Math.min(ACK_ENTRIES, Math.floor(backlog / 4)));
   }
 
   stop() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#entries = this.#characters = 0;
   }
 
   /**
@@ -74,49 +64,36 @@ export class MailboxReader {
    * @param {number} [characters] the length of the frame
    * @returns {'deliver' | 'double' | 'gap'}
    */
-  read(frame, characters = 0) {
+  read({ type, seq, from, id = 0, peerId = '' }, characters = 0) {
     // The `seq` of a first frame is the start of the mailbox, not an entry.
-    if (FIRST_FRAMES.has(frame.type)) return 'deliver';
-    if (frame.seq !== undefined) {
-      if (frame.seq <= this.#seq) return 'double';
-      if (frame.seq !== this.#seq + 1) return 'gap';
-      this.#seq = frame.seq;
-      this.#characters += characters;
-      this.#acknowledgeIfDue();
+    if (/^(joined|resumed|waiting)$/.test(type)) return 'deliver';
+    if (seq !== undefined) {
+      if (seq <= this.seq) return 'double';
+      if (seq !== this.seq + 1) return 'gap';
+      this.seq = seq;
+      this.#count(characters);
     }
-    if (frame.type === 'peer-left' && frame.peerId !== undefined) this.#lastIds.delete(frame.peerId);
+    if (type === 'peer-left') this.#lastIds.delete(peerId);
     // A frame without `seq` came by direct delivery, and may come again through the mailbox.
-    const onlyCounts = frame.type === 'duplicate' || frame.type === 'superseded';
-    return this.#isDuplicate(frame) || onlyCounts ? 'double' : 'deliver';
+    if (from && id) {
+      if (id <= (this.#lastIds.get(from) ?? 0)) return 'double';
+      this.#lastIds.set(from, id);
+    }
+    // These two only count.
+    return /^(duplicate|superseded)$/.test(type) ? 'double' : 'deliver';
   }
 
-  /** @param {number} seq @param {number} backlog */
-  #reset(seq, backlog) {
-    this.stop();
-    this.#seq = this.#acked = seq;
-    this.#characters = 0;
-    this.#ackEntries = Math.max(1, Math.min(ACK_ENTRIES, Math.floor(backlog / 4)));
-  }
-
-  /** @param {{ from?: string, id?: number }} frame */
-  #isDuplicate({ from, id }) {
-    if (from === undefined || id === undefined) return false;
-    if (id <= (this.#lastIds.get(from) ?? 0)) return true;
-    this.#lastIds.set(from, id);
-    return false;
-  }
-
-  #acknowledgeIfDue() {
-    const due = this.#seq - this.#acked >= this.#ackEntries || this.#characters >= ACK_CHARACTERS;
-    if (due) this.acknowledge();
+  /** @param {number} characters */
+  #count(characters) {
+    this.#entries += 1;
+    this.#characters += characters;
+    if (this.#entries >= this.#ackEntries || this.#characters >= ACK_CHARACTERS) this.acknowledge();
     else this.#timer ??= setTimeout(() => this.acknowledge(), ACK_MS);
   }
 
   /** Acknowledges all entries so far. */
   acknowledge() {
     this.stop();
-    this.#acked = this.#seq;
-    this.#characters = 0;
-    this.#sendReceived(this.#seq);
+    this.#sendReceived(this.seq);
   }
 }

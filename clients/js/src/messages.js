@@ -1,9 +1,4 @@
-/**
- * The types of the `signalbox.v1` frames, and the parser of frames from the server. Checks the
- * members that this client uses. Unknown members and unknown types pass, as section 5 of
- * docs/PROTOCOL.md requires.
- */
-import { SignalingError } from './codes.js';
+/** The types of the `signalbox.v1` frames (docs/PROTOCOL.md, sections 4 and 5). */
 
 /**
  * @typedef {'application' | 'provider' | 'guest' | 'invite'} UserSource who has named a user; for
@@ -138,87 +133,4 @@ import { SignalingError } from './codes.js';
  *   ErrorFrame | PongFrame | GoawayFrame} ServerFrame
  */
 
-const FORWARDED = { from: 'string' };
-const PEER = { peerId: 'string' };
-const ENTRY = { ...PEER, userId: 'string', role: 'string', metadata: 'object', polite: 'boolean' };
-const FIRST_FRAME = {
-  ...PEER,
-  roomId: 'string',
-  userId: 'string',
-  role: 'string',
-  permissions: 'array',
-  peers: 'array',
-  iceServers: 'array',
-  icePolicy: 'string',
-  seq: 'number',
-  limits: 'object',
-  pingInterval: 'number',
-};
-
-/**
- * Frame type → the members that this client uses, and their types.
- *
- * @type {Record<string, Record<string, string>>}
- */
-const MEMBERS = {
-  joined: FIRST_FRAME,
-  resumed: { ...FIRST_FRAME, recovered: 'boolean', lastId: 'number' },
-  waiting: { ...PEER, roomId: 'string', userId: 'string', role: 'string', seq: 'number', limits: 'object', pingInterval: 'number' },
-  duplicate: { seq: 'number', from: 'string', id: 'number' },
-  superseded: { seq: 'number' },
-  offer: { ...FORWARDED, sdp: 'string' },
-  answer: { ...FORWARDED, sdp: 'string' },
-  pranswer: { ...FORWARDED, sdp: 'string' },
-  rollback: FORWARDED,
-  candidate: { ...FORWARDED, candidate: 'object' },
-  message: { data: 'any' },
-  'peer-joined': { seq: 'number', ...ENTRY },
-  'peer-updated': { seq: 'number', ...ENTRY },
-  'peer-detached': { seq: 'number', ...PEER },
-  'peer-attached': { seq: 'number', ...PEER },
-  'peer-left': { seq: 'number', ...PEER, reason: 'string' },
-  knock: { seq: 'number', ...PEER, userId: 'string', role: 'string', metadata: 'object' },
-  'knock-ended': { seq: 'number', ...PEER, reason: 'string' },
-  'room-updated': { seq: 'number', locked: 'boolean' },
-  permissions: { seq: 'number', role: 'string', permissions: 'array' },
-  'token-expiring': { expiresIn: 'number' },
-  'token-refreshed': { expiresIn: 'number', role: 'string', permissions: 'array' },
-  'ice-servers': { iceServers: 'array', icePolicy: 'string' },
-  notice: { code: 'string', message: 'string' },
-  ack: { id: 'number' },
-  error: { code: 'string', message: 'string' },
-  pong: {},
-  goaway: { reconnectIn: 'number' },
-};
-
-/** @param {unknown} value */
-function typeName(value) {
-  if (Array.isArray(value)) return 'array';
-  return value === null ? 'null' : typeof value;
-}
-
-/**
- * Parses one text message.
- *
- * @param {unknown} text
- * @returns {ServerFrame | { type: string, seq?: number }} a frame of an unknown
- *   type is returned unchanged
- * @throws {SignalingError} `bad_frame`, with the invalid member, and the parsed object as `cause`
- */
-export function parseFrame(text) {
-  let frame;
-  try {
-    frame = typeof text === 'string' ? JSON.parse(text) : undefined;
-  } catch {
-    frame = undefined;
-  }
-  if (typeName(frame) !== 'object' || typeof frame.type !== 'string') {
-    throw new SignalingError('bad_frame', 'The server sent a text that is not a frame.', { field: 'type' });
-  }
-  if (!Object.hasOwn(MEMBERS, frame.type)) return frame;
-  for (const [name, kind] of Object.entries(MEMBERS[frame.type] ?? {})) {
-    const fits = kind === 'any' ? Object.hasOwn(frame, name) : typeName(frame[name]) === kind;
-    if (!fits) throw new SignalingError('bad_frame', `The server sent an invalid "${frame.type}".`, { field: name, cause: frame });
-  }
-  return frame;
-}
+export {};

@@ -2,13 +2,13 @@
  * Perfect negotiation (webrtc-pc, section 10.7) between the RTCPeerConnection of this side and one
  * peer. Owns glare, the order of received frames, and the offer that an answer or candidate belongs
  * to. Does not decide when to restart ICE (see peer.js). Repeated offers repair lost frames (see
- * pending-offer.js). After a final refusal of a description both sides return to `stable`, and the
+ * pending-offer.js). After a final refusal of a description both sides go on in `stable`, and the
  * application is told once (see refused-offer.js).
  */
-import { SignalingError } from './codes.js';
 import { PendingOffer } from './pending-offer.js';
 import { RefusedOffer } from './refused-offer.js';
-import { hasRepeatedMid, isDeclined, rejectDataChannels } from './sdp.js';
+import { hasDeclined, hasRepeatedMid, rejectDataChannels } from './sdp.js';
+import { SignalingError } from './signaling-error.js';
 
 /**
  * @typedef {import('./messages.js').NegotiationFrame} NegotiationFrame
@@ -21,12 +21,12 @@ import { hasRepeatedMid, isDeclined, rejectDataChannels } from './sdp.js';
 /** Bounds the candidates that arrive before their description. No real gathering has so many. */
 const MAX_EARLY_CANDIDATES = 256;
 
-/** How often an offer without permission is created again, and the first wait. */
+/** How often a description without permission is created again, and when. */
 const MAX_REFUSALS = 4;
-const REFUSED_MS = 250;
+const REFUSED_MS = 1_000;
 
 /** After these codes the peer is gone, or this client is. */
-const PEER_GONE = new Set(['no_such_peer', 'session_gone', 'closed', 'left']);
+const PEER_GONE = ['no_such_peer', 'session_gone', 'closed', 'left'];
 
 /** How long the polite side waits for the first offer of the impolite side. */
 const FIRST_OFFER_MS = 2_000;
@@ -37,7 +37,9 @@ export class Negotiation {
   #isSettingRemoteAnswerPending = false;
   #offer;
   #refusedOffer;
-  /** The refusals that were reported, as type and code. @type {Set<string>} */
+  /** Whether both sides have agreed on a description of this connection. */
+  #hasAgreed = false;
+  /** The refusals since the last agreement that were reported, as type and code. @type {Set<string>} */
   #reported = new Set();
   /** The offer that local candidates name; null if it was refused. @type {PendingMessage | number | undefined | null} */
   #localOffer;
@@ -47,7 +49,6 @@ export class Negotiation {
   #describing = 0;
   /** @type {RTCIceCandidateInit[]} */
   #heldCandidates = [];
-  #endSent = false;
   /** @type {CandidateFrame[]} */
   #earlyCandidates = [];
   /**
@@ -59,40 +60,41 @@ export class Negotiation {
   #needsOffer = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #firstOfferTimer;
-  /** Type → how many descriptions in a row the server refused because of a missing permission. */
-  #refusals = new Map();
+  /** How many descriptions in a row the server refused because of a missing permission. */
+  #refusals = 0;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #refusedTimer;
   #lastStep = Promise.resolve();
+  /** Ends with the current connection. */
   #abort = new AbortController();
   #pc;
-  #polite;
-  #post;
-  #onError;
-  #mayUseData;
+  #options;
 
   /**
    * @param {{
    *   pc: RTCPeerConnection, polite: boolean,
    *   post: (frame: ClientFrame) => PendingMessage, onError: (error: unknown) => void,
-   *   isReachable?: () => boolean, random?: () => number, mayUseData?: () => boolean,
-   * }} options `post` adds the target; `isReachable`: whether this side and the peer are both
-   *   connected, as far as this side knows; `mayUseData`: whether this side may have data channels
+   *   replaceConnection: () => RTCPeerConnection, isReachable: () => boolean,
+   *   mayUseData: () => boolean,
+   * }} options `post` adds the target; `replaceConnection` closes the connection and returns a new
+   *   one with the same media; `isReachable`: whether this side and the peer are both connected, as
+   *   far as this side knows; `mayUseData`: whether this side may have data channels
    */
-  constructor({ pc, polite, post, onError, isReachable = () => true, random, mayUseData = () => true }) {
+  constructor(options) {
+    const { pc, polite, isReachable } = options;
+    this.#options = options;
     this.#pc = pc;
-    this.#polite = polite;
-    this.#post = post;
-    this.#onError = onError;
-    this.#mayUseData = mayUseData;
-    this.#offer = new PendingOffer({ onRepeat: () => this.#inOrder(() => this.#repeatOffer()), isReachable, random });
+    this.#offer = new PendingOffer(() => this.#inOrder(() => this.#repeatOffer()), isReachable);
     this.#refusedOffer = new RefusedOffer(() => void this.#offerIfChanged());
     this.#mayOffer = !polite;
     if (polite) this.#firstOfferTimer = setTimeout(() => this.#endFirstWait(), FIRST_OFFER_MS);
+    this.#listen();
+  }
+
+  #listen() {
     const { signal } = this.#abort;
-    pc.addEventListener('negotiationneeded', () => this.#onNegotiationNeeded(), { signal });
-    pc.addEventListener('icecandidate', ({ candidate }) => this.#onLocalCandidate(candidate), { signal });
-    pc.addEventListener('icegatheringstatechange', () => this.#onGatheringState(), { signal });
+    this.#pc.addEventListener('negotiationneeded', () => this.#onNegotiationNeeded(), { signal });
+    this.#pc.addEventListener('icecandidate', ({ candidate }) => this.#onLocalCandidate(candidate), { signal });
   }
 
   /** Handles a frame of the peer after all earlier frames. @param {NegotiationFrame} frame */
@@ -108,27 +110,20 @@ export class Negotiation {
   renegotiate() {
     return this.#inOrder(async () => {
       this.#pc.restartIce();
-      // In `stable`, the connection fires `negotiationneeded` itself.
-      if (this.#pc.signalingState === 'have-local-offer' || this.#refusedOffer.isOpen) await this.#negotiate();
+      await this.#offerAgain();
     });
   }
 
   /** The tracks of this side changed. */
   onChange() {
-    this.#refusedOffer.checkNow();
+    if (this.#refusedOffer.isOpen) void this.#offerIfChanged();
   }
 
   /** The permissions of this side changed, so the server may now accept a refused offer. */
   onPermissions() {
-    const wasRefused = this.#refusals.size > 0 || this.#refusedOffer.isOpen;
-    this.#refusals.clear();
+    const wasRefused = this.#refusals > 0 || this.#refusedOffer.isOpen;
+    this.#refusals = 0;
     if (wasRefused) this.#replaceOffer();
-  }
-
-  /** @param {() => Promise<void>} step */
-  #inOrder(step) {
-    this.#lastStep = this.#lastStep.then(() => (this.#abort.signal.aborted ? undefined : step())).catch((error) => this.#report(error));
-    return this.#lastStep;
   }
 
   stop() {
@@ -137,6 +132,12 @@ export class Negotiation {
     this.#offer.stop();
     this.#refusedOffer.stop();
     this.#abort.abort();
+  }
+
+  /** @param {() => Promise<void>} step */
+  #inOrder(step) {
+    this.#lastStep = this.#lastStep.then(() => (this.#abort.signal.aborted ? undefined : step())).catch((error) => this.#report(error));
+    return this.#lastStep;
   }
 
   #onNegotiationNeeded() {
@@ -153,30 +154,57 @@ export class Negotiation {
   }
 
   async #negotiate() {
+    const { signal } = this.#abort;
     try {
       this.#makingOffer = true;
       this.#refusedOffer.stop();
       await this.#describe(undefined);
     } catch (error) {
-      this.#report(error);
+      this.#report(error, signal);
     } finally {
-      this.#makingOffer = false;
+      if (!signal.aborted) this.#makingOffer = false;
+    }
+  }
+
+  /** In `stable`, the connection fires `negotiationneeded` itself. */
+  async #offerAgain() {
+    if (this.#pc.signalingState === 'have-local-offer' || this.#refusedOffer.isOpen) await this.#negotiate();
+  }
+
+  #replaceOffer() {
+    clearTimeout(this.#refusedTimer);
+    void this.#inOrder(() => this.#offerAgain());
+  }
+
+  async #offerIfChanged() {
+    const { signal } = this.#abort;
+    const mayOffer = () => !this.#makingOffer && this.#pc.signalingState === 'stable';
+    try {
+      const { sdp = '' } = mayOffer() ? await this.#pc.createOffer() : {};
+      if (!this.#refusedOffer.isOpen || signal.aborted) return;
+      // An offer of the peer may have arrived meanwhile.
+      if (!mayOffer() || this.#refusedOffer.isRefused(sdp)) this.#refusedOffer.checkLater();
+      else await this.#negotiate();
+    } catch (error) {
+      this.#report(error, signal);
     }
   }
 
   /** Creates and sends the local description. @param {number | undefined} offerId the offer that it answers */
   async #describe(offerId) {
+    const pc = this.#pc;
+    const { signal } = this.#abort;
     this.#describing += 1;
     try {
-      await this.#pc.setLocalDescription();
+      await pc.setLocalDescription();
       // Firefox may use the mid of a declined section again, but not after a rollback.
-      if (this.#pc.localDescription?.type === 'offer' && hasRepeatedMid(this.#pc.localDescription.sdp)) {
-        await this.#pc.setLocalDescription({ type: 'rollback' });
-        await this.#pc.setLocalDescription();
+      if (pc.localDescription?.type === 'offer' && hasRepeatedMid(pc.localDescription.sdp)) {
+        await pc.setLocalDescription({ type: 'rollback' });
+        await pc.setLocalDescription();
       }
-      if (!this.#abort.signal.aborted && this.#pc.localDescription) this.#sendDescription(this.#pc.localDescription, offerId);
+      if (!signal.aborted && pc.localDescription) this.#sendDescription(pc.localDescription, offerId);
     } finally {
-      this.#describing -= 1;
+      if (!signal.aborted) this.#describing -= 1;
       if (this.#describing === 0) for (const candidate of this.#heldCandidates.splice(0)) this.#sendCandidate(candidate);
     }
   }
@@ -196,18 +224,35 @@ export class Negotiation {
     return accepted ? this.#pc.setLocalDescription(answer) : this.#onRollback({});
   }
 
-  /** @param {RTCSessionDescriptionInit} description @param {number | undefined} offerId */
-  #sendDescription({ type, sdp = '' }, offerId) {
-    const message = this.#post({ type, sdp: this.#filterSdp(sdp), re: offerId });
+  /** Sends the same offer again, with the candidates that were gathered since. */
+  async #repeatOffer() {
+    const { signalingState, localDescription } = this.#pc;
+    if (this.#offer.latest && !this.#makingOffer && signalingState === 'have-local-offer' && localDescription) this.#sendDescription(localDescription, undefined, true);
+  }
+
+  /** @param {RTCSessionDescriptionInit} description @param {number | undefined} offerId @param {boolean} [isCopy] */
+  #sendDescription({ type, sdp = '' }, offerId, isCopy) {
+    const message = this.#options.post({ type, sdp: this.#filterSdp(sdp), re: offerId });
     this.#localOffer = type === 'offer' ? message : offerId;
-    if (type === 'offer') this.#offer.start(message);
-    this.#handleRefusal(message, { type, sdp, offerId });
+    if (type === 'offer') this.#offer.start(message, isCopy);
+    message.done.then(() => this.#onAccepted(type), (error) => this.#onRefused(error, { type, sdp, offerId, message }));
     return message;
   }
 
   /** @param {string} sdp */
   #filterSdp(sdp) {
-    return this.#mayUseData() ? sdp : rejectDataChannels(sdp);
+    return this.#options.mayUseData() ? sdp : rejectDataChannels(sdp);
+  }
+
+  /** @param {string} type */
+  #onAccepted(type) {
+    this.#refusals = 0;
+    if (type !== 'offer') this.#onAgreed();
+  }
+
+  #onAgreed() {
+    this.#hasAgreed = true;
+    this.#reported.clear();
   }
 
   /**
@@ -215,85 +260,67 @@ export class Negotiation {
    * arrive before the frame `permissions`. A refused offer is then created again. After a refused
    * answer, the other side repeats its offer. A refusal that will not change is final.
    *
-   * @param {PendingMessage} message
-   * @param {{ type: string, sdp: string, offerId?: number }} description
+   * @param {SignalingError} error
+   * @param {{ type: string, sdp: string, offerId?: number, message: PendingMessage }} description
    */
-  #handleRefusal(message, { type, sdp, offerId }) {
-    const onAccepted = () => {
-      this.#refusals.delete(type);
-      if (type === 'offer') this.#refusedOffer.accept();
-      for (const refusal of this.#reported) if (!/^(offer|answer)/.test(refusal) || refusal.startsWith(type)) this.#reported.delete(refusal);
-    };
-    const onRefused = (/** @type {SignalingError} */ error) => {
-      const refusals = this.#refusals.get(type) ?? 0;
-      if (error.code === 'not_permitted' && refusals < MAX_REFUSALS) {
-        clearTimeout(this.#refusedTimer);
-        if (type === 'offer') this.#refusedTimer = setTimeout(() => this.#replaceOffer(), REFUSED_MS * 2 ** refusals);
-        this.#refusals.set(type, refusals + 1);
-      } else if (PEER_GONE.has(error.code)) {
-        // The other side is told by its `peer-left` or its snapshot.
-      } else if (error.retryable && error.code !== 'queue_full') {
+  #onRefused(error, { type, sdp, offerId, message }) {
+    const { code, retryable } = error;
+    // The other side is told by its `peer-left` or its snapshot.
+    if (PEER_GONE.includes(code)) return;
+    if (code === 'not_permitted' && this.#refusals < MAX_REFUSALS) {
+      clearTimeout(this.#refusedTimer);
+      if (type === 'offer') this.#refusedTimer = setTimeout(() => this.#replaceOffer(), REFUSED_MS);
+      this.#refusals += 1;
+    } else if (retryable && code !== 'queue_full') {
+      this.#reportOnce(type, error);
+    } else if (type === 'offer') {
+      if (this.#localOffer === message) this.#localOffer = null;
+      void this.#inOrder(async () => (this.#offer.latest === message ? this.#abandonOffer(sdp, error) : undefined));
+    } else {
+      this.#send({ type: 'rollback', re: offerId });
+      void this.#inOrder(async () => {
+        // A copy of the offer may have been answered meanwhile.
+        if (!this.#hasAgreed && this.#localOffer === offerId) this.#startAgain();
         this.#reportOnce(type, error);
-      } else if (type === 'offer') {
-        if (this.#localOffer === message) this.#localOffer = null;
-        void this.#inOrder(async () => (this.#offer.isLatest(message) ? this.#abandonOffer(sdp, error) : undefined));
-      } else {
-        this.#reportOnce(type, error);
-        this.#send({ type: 'rollback', re: offerId });
-      }
-    };
-    message.done.then(onAccepted, onRefused);
+      });
+    }
   }
 
   /**
-   * Rolls the pending offer back, because it was refused. After the rollback of a first offer with a
-   * data channel, Firefox never connects and Chromium never opens the channel. So such an offer stays
-   * until another one replaces it.
+   * The pending offer was refused. The offer of an existing call is rolled back.
    *
    * @param {string} sdp
    * @param {SignalingError} error
    */
   async #abandonOffer(sdp, error) {
     this.#offer.stop();
-    this.#refusedOffer.refuse(sdp, error.retryable);
+    this.#refusedOffer.open(sdp, error.retryable);
+    if (!this.#hasAgreed) this.#startAgain();
+    else if (this.#pc.signalingState === 'have-local-offer') await this.#pc.setLocalDescription({ type: 'rollback' });
     this.#reportOnce('offer', error);
-    const keepsChannel = !this.#pc.currentLocalDescription && /^m=application /m.test(sdp);
-    if (!keepsChannel && this.#pc.signalingState === 'have-local-offer') await this.#pc.setLocalDescription({ type: 'rollback' });
   }
 
-  async #offerIfChanged() {
-    const mayOffer = () => !this.#makingOffer && ['stable', 'have-local-offer'].includes(this.#pc.signalingState);
-    try {
-      const { sdp = '' } = mayOffer() ? await this.#pc.createOffer() : {};
-      if (!this.#refusedOffer.isOpen || this.#abort.signal.aborted) return;
-      // An offer of the peer may have arrived meanwhile.
-      if (!mayOffer() || this.#refusedOffer.isRefused(sdp)) this.#refusedOffer.checkLater();
-      else await this.#negotiate();
-    } catch (error) {
-      this.#report(error);
-    }
-  }
-
-  #replaceOffer() {
-    clearTimeout(this.#refusedTimer);
-    void this.#inOrder(async () => {
-      if (this.#pc.signalingState === 'have-local-offer' || this.#refusedOffer.isOpen) await this.#negotiate();
-    });
+  /**
+   * Goes on with a new connection after the refusal of a first description. A first answer is applied
+   * already. After the rollback of a first offer, Chromium may gather no candidates; with a data
+   * channel, Firefox never connects and Chromium never opens the channel.
+   */
+  #startAgain() {
+    this.#pc = this.#options.replaceConnection();
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    this.#offer.stop();
+    this.#makingOffer = false;
+    this.#describing = 0;
+    this.#localOffer = this.#remoteOffer = undefined;
+    this.#heldCandidates = [];
+    this.#earlyCandidates = [];
+    this.#listen();
   }
 
   /** Sends a frame whose refusal changes nothing here. @param {ClientFrame} frame */
   #send(frame) {
-    this.#post(frame).done.catch((error) => PEER_GONE.has(error.code) || this.#reportOnce(frame.type, error));
-  }
-
-  /** Sends the same offer again, with the candidates that were gathered since. */
-  async #repeatOffer() {
-    const { signalingState, localDescription } = this.#pc;
-    if (!this.#offer.isOpen || this.#makingOffer || signalingState !== 'have-local-offer' || !localDescription) return;
-    const message = this.#post({ type: 'offer', sdp: this.#filterSdp(localDescription.sdp) });
-    this.#localOffer = message;
-    this.#offer.repeat(message);
-    this.#handleRefusal(message, localDescription);
+    this.#options.post(frame).done.catch((error) => PEER_GONE.includes(error.code) || this.#reportOnce(frame.type, error));
   }
 
   /** @param {NegotiationFrame} frame */
@@ -311,10 +338,9 @@ export class Negotiation {
     // Ignores an answer to an offer that was rolled back or repeated.
     if (type !== 'offer' && !this.#offer.isAnsweredBy(offerId)) return;
 
-    const isSettled = pc.signalingState === 'stable' || this.#isSettingRemoteAnswerPending || this.#refusedOffer.isOpen;
-    const readyForOffer = !this.#makingOffer && isSettled;
+    const readyForOffer = !this.#makingOffer && (pc.signalingState === 'stable' || this.#isSettingRemoteAnswerPending);
     const offerCollision = type === 'offer' && !readyForOffer;
-    this.#ignoreOffer = !this.#polite && offerCollision;
+    this.#ignoreOffer = !this.#options.polite && offerCollision;
     this.#remoteOffer = type === 'offer' ? id : offerId;
     if (this.#ignoreOffer) return this.#offer.repeatSoon();
 
@@ -326,7 +352,10 @@ export class Negotiation {
     }
     // Our offer is now answered or rolled back. After an invalid description it stays pending.
     if (type !== 'pranswer') this.#offer.stop();
-    if (type === 'answer') this.#refusedOffer.onAnswered(pc.currentLocalDescription?.sdp ?? '');
+    if (type === 'answer') {
+      this.#onAgreed();
+      this.#refusedOffer.onAnswered(pc.currentLocalDescription?.sdp ?? '');
+    }
     for (const early of this.#earlyCandidates.splice(0)) await this.#onCandidate(early);
     if (type === 'offer') await this.#answer(id);
   }
@@ -335,9 +364,9 @@ export class Negotiation {
   async #onRollback({ re: offerId }) {
     this.#earlyCandidates = [];
     const { signalingState, localDescription } = this.#pc;
-    if (signalingState === 'have-remote-offer') await this.#pc.setRemoteDescription({ type: 'rollback' });
-    if (signalingState !== 'have-local-offer' || offerId === undefined || !localDescription) return;
-    if (this.#offer.isAnsweredBy(offerId)) await this.#abandonOffer(localDescription.sdp, new SignalingError('offer_refused', 'The peer cannot answer this offer.'));
+    if (signalingState === 'have-remote-offer') return this.#pc.setRemoteDescription({ type: 'rollback' });
+    const isRefused = signalingState === 'have-local-offer' && offerId !== undefined && this.#offer.isAnsweredBy(offerId);
+    if (isRefused) return this.#abandonOffer(localDescription?.sdp ?? '', new SignalingError('offer_refused', 'The peer cannot answer this offer.'));
   }
 
   /** @param {CandidateFrame} frame */
@@ -352,25 +381,18 @@ export class Negotiation {
     try {
       await this.#pc.addIceCandidate(candidate);
     } catch (error) {
-      // The candidates of a section that this side has declined may still be on their way.
-      if (!isDeclined(this.#pc, candidate)) throw error;
+      // The candidates of a section that one side has declined may still be on their way.
+      if (!hasDeclined(this.#pc)) throw error;
     }
   }
 
-  /**
-   * @param {RTCIceCandidate | null} candidate null: the end of gathering, in browsers that give no
-   *   end-of-candidates
-   */
+  /** @param {RTCIceCandidate | null} candidate null: the end of gathering */
   #onLocalCandidate(candidate) {
-    if (candidate === null && this.#endSent) return;
+    // Firefox gives an empty candidate too, shortly before the end.
+    if (candidate?.candidate === '') return;
     const init = candidate?.toJSON() ?? { candidate: '' };
-    if (init.candidate === '') this.#endSent = true;
     if (this.#describing > 0) this.#heldCandidates.push(init);
     else this.#sendCandidate(init);
-  }
-
-  #onGatheringState() {
-    if (this.#pc.iceGatheringState === 'gathering') this.#endSent = false;
   }
 
   /** @param {RTCIceCandidateInit} candidate */
@@ -379,7 +401,7 @@ export class Negotiation {
   }
 
   /**
-   * Reports a refusal, unless it was reported since the last accepted description of this type.
+   * Reports a refusal, unless it was reported since the last agreement.
    *
    * @param {string} type of the frame
    * @param {SignalingError} error
@@ -390,8 +412,13 @@ export class Negotiation {
     this.#reported.add(refusal);
   }
 
-  /** Reports an error, unless the cause is the closed connection. @param {unknown} error */
-  #report(error) {
-    if (!this.#abort.signal.aborted) this.#onError(error);
+  /**
+   * Reports an error, unless the cause is the closed connection.
+   *
+   * @param {unknown} error
+   * @param {AbortSignal} [connection]
+   */
+  #report(error, connection = this.#abort.signal) {
+    if (!connection.aborted) this.#options.onError(error);
   }
 }

@@ -3,50 +3,44 @@
  * part would show up later, as an exception while the client connects, and would look like a
  * temporary failure.
  */
-import { SignalingError } from './codes.js';
-
-/** @param {string} field @param {string} message */
-function badOption(field, message) {
-  return new SignalingError('bad_option', message, { field });
-}
+import { SignalingError } from './signaling-error.js';
 
 /**
  * @param {import('./client.js').ClientOptions} options
  * @throws {SignalingError} `bad_option` or `not_supported`
  */
-export function checkClientOptions({ url, token, getToken, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch }) {
-  if (typeof WebSocket !== 'function') throw new SignalingError('not_supported', 'There is no WebSocket here. Use Node 22 or later, or pass the option WebSocket, such as the one of the package ws.');
-  if (typeof fetch !== 'function') throw new SignalingError('not_supported', 'There is no fetch here. Use Node 20 or later, or pass the option fetch.');
-  checkUrl(url);
-  if ((getToken ?? token) === undefined) throw badOption('getToken', 'Set the option getToken or token: the server needs a token for the room.');
-  checkGetToken(getToken);
-  if (typeof (token ?? '') !== 'string') throw badOption('token', 'The option token must be a text.');
+export function checkClientOptions({ url = globalThis.location?.origin, token, getToken = token === undefined ? token : () => token, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch }) {
+  checkRuntime('WebSocket', WebSocket);
+  checkRuntime('fetch', fetch);
+  checkOption('url', isServer(url), `the address of the server, such as https://rtc.example, not ${url}`);
+  checkOption('getToken', typeof getToken === 'function', 'a function that returns a token');
+  checkOption('token', typeof (token ?? '') === 'string', 'a text');
 }
 
 /**
- * @param {{ room?: unknown, getToken?: unknown }} options
+ * @param {{ room?: unknown }} options
  * @throws {SignalingError} `bad_option` or `not_supported`
  */
-export function checkRoomOptions({ room, getToken }) {
-  if (typeof globalThis.RTCPeerConnection !== 'function') throw new SignalingError('not_supported', 'There is no RTCPeerConnection here. Use a browser with WebRTC, or SignalingClient, which needs none.');
-  if (typeof room !== 'string' || room === '') throw badOption('room', 'Set the option room to the name of the room.');
-  checkGetToken(getToken);
+export function checkRoomOptions({ room }) {
+  checkRuntime('RTCPeerConnection', globalThis.RTCPeerConnection, 'a browser, or SignalingClient');
+  checkOption('room', typeof room === 'string' && room !== '', 'the name of a room');
 }
 
-/** @param {unknown} getToken */
-function checkGetToken(getToken) {
-  if (typeof (getToken ?? (() => '')) !== 'function') throw badOption('getToken', 'The option getToken must be a function that returns a token.');
+/** @param {string} name @param {unknown} part @param {string} [remedy] */
+function checkRuntime(name, part, remedy = `Node 22 or the option ${name}`) {
+  if (typeof part !== 'function') throw new SignalingError('not_supported', `There is no ${name} here. Use ${remedy}.`);
+}
+
+/** @param {string} field @param {boolean} isGood @param {string} expected */
+function checkOption(field, isGood, expected) {
+  if (!isGood) throw new SignalingError('bad_option', `The option ${field} must be ${expected}.`, { field });
 }
 
 /** @param {string | URL | undefined} url */
-function checkUrl(url) {
-  const base = url ?? globalThis.location?.origin;
-  if (base === undefined) throw badOption('url', 'Set the option url to the address of the server, such as https://rtc.example: there is no page here whose origin could be the server.');
-  let protocol;
+function isServer(url) {
   try {
-    ({ protocol } = new URL(base));
+    return /^(https?|wss?):$/.test(new URL(/** @type {string} */ (url)).protocol);
   } catch {
-    // The error below says what to do.
+    return false;
   }
-  if (!/^(https?|wss?):$/.test(protocol ?? '')) throw badOption('url', `The option url must be the address of the server, such as https://rtc.example, and not ${base}.`);
 }

@@ -11,11 +11,12 @@ const TICK_MS = 2_000;
 const SLEEP_MS = 5_000;
 
 /**
- * @param {{ onWake: () => void, onHide: () => void }} callbacks `onWake`: a socket may be dead,
- *   because the page was frozen or hidden, or the network has changed; `onHide`: the page closes
+ * @param {() => void} onWake a socket may be dead, because the page was frozen or hidden, or the
+ *   network has changed
+ * @param {() => void} onHide the page closes
  * @returns {() => void} removes the listeners
  */
-export function watchPage({ onWake, onHide }) {
+export function watchPage(onWake, onHide) {
   const { document, navigator } = globalThis;
   const abort = new AbortController();
   let tickedAt = Date.now();

@@ -8,42 +8,21 @@ const INTERVAL_MS = 1_000;
 /** Shorter pauses occur on good connections. */
 const SILENT_INTERVALS = 2;
 
-export class PathWatch {
-  /** @type {ReturnType<typeof setInterval> | undefined} */
-  #timer;
-  #packets = 0;
-  /** Whether media arrived since the last report, and for how many intervals none arrived. */
-  #flowed = false;
-  #silent = 0;
-  #pc;
-  #onSilent;
-
-  /** @param {RTCPeerConnection} pc @param {() => void} onSilent */
-  constructor(pc, onSilent) {
-    this.#pc = pc;
-    this.#onSilent = onSilent;
-  }
-
-  start() {
-    this.stop();
-    this.#timer = setInterval(() => void this.#check(), INTERVAL_MS);
-  }
-
-  stop() {
-    clearInterval(this.#timer);
-    this.#flowed = false;
-  }
-
-  async #check() {
-    let packets = 0;
-    for (const { type, packetsReceived } of (await this.#pc.getStats()).values()) if (type === 'inbound-rtp') packets += packetsReceived;
-    const flows = packets !== this.#packets;
-    this.#packets = packets;
-    this.#silent = flows ? 0 : this.#silent + 1;
-    if (flows) this.#flowed = true;
-    // Without media there is no steady flow that could end.
-    if (!this.#flowed || this.#silent < SILENT_INTERVALS) return;
-    this.#flowed = false;
-    this.#onSilent();
-  }
+/**
+ * @param {RTCPeerConnection} pc
+ * @param {() => void} onSilent
+ * @returns {() => void} ends the watch
+ */
+export function watchPath(pc, onSilent) {
+  let packets = 0;
+  // Infinite before the first media: without it there is no steady flow that could end.
+  let silentIntervals = Infinity;
+  const timer = setInterval(async () => {
+    let received = 0;
+    for (const { type, packetsReceived } of (await pc.getStats()).values()) if (type === 'inbound-rtp') received += packetsReceived;
+    silentIntervals = received === packets ? silentIntervals + 1 : 0;
+    packets = received;
+    if (silentIntervals === SILENT_INTERVALS) onSilent();
+  }, INTERVAL_MS);
+  return () => clearInterval(timer);
 }

@@ -3,11 +3,11 @@
  * changes, and closes it when the peer leaves. Owns the connection. See negotiation.js for glare,
  * and local-tracks.js and remote-tracks.js for the media.
  */
-import { SignalingError } from './codes.js';
+import { SignalingError } from './signaling-error.js';
 import { applyConfiguration } from './ice-servers.js';
 import { LocalTracks, nameTracks } from './local-tracks.js';
 import { Negotiation } from './negotiation.js';
-import { PathWatch } from './path-watch.js';
+import { watchPath } from './path-watch.js';
 import { RemoteTracks } from './remote-tracks.js';
 import { TypedEmitter } from './typed-emitter.js';
 
@@ -54,7 +54,7 @@ const LABEL = 'signalbox';
 
 /** @extends {TypedEmitter<PeerEvents>} */
 export class Peer extends TypedEmitter {
-  /** @readonly @type {RTCPeerConnection} */
+  /** Replaced after the final refusal of a first description. @type {RTCPeerConnection} */
   pc;
   /** One channel for the application; null until it is open. @type {RTCDataChannel | null} */
   dataChannel = null;
@@ -74,16 +74,17 @@ export class Peer extends TypedEmitter {
   #abort = new AbortController();
   #client;
   #negotiation;
-  #pathWatch;
+  #stopWatch = () => {};
   #localTracks;
   #remoteTracks;
   #rtc;
   /** Whether the options ask for a {@link dataChannel}. */
   #wantsData;
   #mayUseData;
-  /** Whether a data channel was created. */
+  /** Whether a data channel was created on this connection. */
   #hadData = false;
   #icePolicy;
+  #report = (/** @type {unknown} */ error) => this.emit('error', error);
 
   /** @param {PeerOptions} options */
   constructor({ client, peerId, tracks = [], rtc = {}, dataChannel = true }) {
@@ -94,31 +95,27 @@ export class Peer extends TypedEmitter {
     this.#info = info;
     this.#rtc = rtc;
     this.#icePolicy = client.self.icePolicy;
-    this.pc = this.#configure((configuration) => new RTCPeerConnection(configuration));
+    this.#wantsData = dataChannel;
+    this.#mayUseData = client.may('data');
+    this.pc = this.#createConnection();
     this.#remoteTracks = new RemoteTracks(this.pc, {
       onTrack: (event) => this.emit('track', event),
       onChange: () => this.emit('tracks', this.streams),
       signal: this.#abort.signal,
     });
+    this.#localTracks = new LocalTracks(this.pc, (permission) => client.may(permission));
     this.#negotiation = new Negotiation({
       pc: this.pc,
       polite: info.polite,
       post: (frame) => this.#post(frame),
-      onError: (error) => this.emit('error', error),
+      onError: this.#report,
+      replaceConnection: () => this.#replaceConnection(),
       isReachable: () => client.state === 'open' && !this.#info.detached,
       mayUseData: () => client.may('data'),
     });
-    this.#localTracks = new LocalTracks(this.pc, (permission) => client.may(permission));
-    this.#pathWatch = new PathWatch(this.pc, () => this.#onSilence());
     this.#listen();
-    this.#wantsData = dataChannel;
-    this.#mayUseData = client.may('data');
-    // Only the impolite side opens it, because that side never rolls back. After the rollback of an
-    // offer with a data channel, Chromium cannot start SCTP.
-    if (dataChannel && !info.polite && this.#mayUseData) this.#openData();
-    // The impolite side must offer first, so without tracks it offers to receive.
-    if (!info.polite && !client.may('publish')) this.#localTracks.addReceivers();
-    for (const [name, track] of nameTracks(tracks)) this.setTrack(name, track).catch((error) => this.emit('error', error));
+    this.#prepareOffer();
+    for (const [name, track] of nameTracks(tracks)) this.setTrack(name, track).catch(this.#report);
   }
 
   get peerId() {
@@ -170,70 +167,90 @@ export class Peer extends TypedEmitter {
     clearTimeout(this.#restartTimer);
     clearTimeout(this.#missingTimer);
     this.#negotiation.stop();
-    this.#pathWatch.stop();
+    this.#stopWatch();
     this.pc.close();
     this.#setState('closed');
     this.emit('closed', reason);
   }
 
   #listen() {
-    const { signal } = this.#abort;
     const client = this.#client;
-    for (const name of /** @type {const} */ (['offer', 'answer', 'pranswer', 'rollback', 'candidate'])) {
-      client.on(name, (frame) => this.#isMine(frame.from) && void this.#negotiation.receive(frame), { signal });
-    }
-    client.on('peer-left', ({ peerId, reason }) => this.#isMine(peerId) && this.close(reason), { signal });
+    /** @param {(keyof import('./client.js').ClientEvents)[]} names @param {(detail: any) => void} listener */
+    const on = (names, listener) => {
+      for (const name of names) client.on(name, listener, { signal: this.#abort.signal });
+    };
+    /** @param {{ peerId: string }} detail */
+    const isMine = ({ peerId }) => peerId === this.peerId;
+    on(['offer', 'answer', 'pranswer', 'rollback', 'candidate'], (frame) => frame.from === this.peerId && void this.#negotiation.receive(frame));
+    on(['peer-left'], (left) => isMine(left) && this.close(left.reason));
     // This client is a new peer now, so the negotiation of the old one is over.
-    for (const name of /** @type {const} */ (['joined', 'lobby'])) client.on(name, () => this.close('session_gone'), { signal });
-    client.on('resumed', ({ recovered }) => this.#onResumed(recovered), { signal });
-    client.on('permissions', () => this.#onPermissions(), { signal });
-    client.on('ice-servers', () => this.#onIceServers(), { signal });
-    client.on('peer-joined', ({ peerId }) => this.#isMine(peerId) && this.#onSnapshot(), { signal });
-    client.on('state', ({ state }) => state === 'closed' && this.close('left'), { signal });
-    for (const name of /** @type {const} */ (['peer-updated', 'peer-detached', 'peer-attached'])) {
-      client.on(name, ({ peerId }) => this.#isMine(peerId) && this.#updateInfo(), { signal });
-    }
-    this.pc.addEventListener('datachannel', ({ channel }) => channel.label === LABEL && this.#onDataChannel(channel), { signal });
-    this.pc.addEventListener('connectionstatechange', () => this.#onConnectionState(), { signal });
+    on(['joined', 'lobby'], () => this.close('session_gone'));
+    on(['resumed'], ({ recovered }) => this.#onResumed(recovered));
+    on(['permissions'], () => this.#onPermissions());
+    on(['ice-servers'], () => this.#onIceServers());
+    on(['peer-joined'], (joined) => isMine(joined) && this.#onSnapshot());
+    on(['state'], ({ state }) => state === 'closed' && this.close('left'));
+    on(['peer-updated', 'peer-detached', 'peer-attached'], (changed) => isMine(changed) && this.#updateInfo());
   }
 
-  /** @param {string} peerId */
-  #isMine(peerId) {
-    return peerId === this.#info.peerId;
+  #createConnection() {
+    const { signal } = this.#abort;
+    const pc = this.#configure((configuration) => new RTCPeerConnection(configuration));
+    pc.addEventListener('datachannel', ({ channel }) => channel.label === LABEL && this.#onDataChannel(channel), { signal });
+    pc.addEventListener('connectionstatechange', () => this.#onConnectionState(), { signal });
+    return pc;
   }
 
-  /** Combines the settings of server and application; `relay` wins, whichever asks for it. */
-  #configuration() {
-    const { iceServers = [], icePolicy = 'all' } = this.#client.self ?? {};
-    const isRelay = icePolicy === 'relay' || this.#rtc.iceTransportPolicy === 'relay';
-    return { iceServers, ...this.#rtc, iceTransportPolicy: /** @type {RTCIceTransportPolicy} */ (isRelay ? 'relay' : 'all') };
+  /** Creates what this side offers, except the tracks. */
+  #prepareOffer() {
+    const { polite } = this.#info;
+    // Only the impolite side opens it, because that side never rolls back. After the rollback of an
+    // offer with a data channel, Chromium cannot start SCTP.
+    if (this.#wantsData && !polite && this.#mayUseData) this.#openData();
+    // The impolite side must offer first, so without tracks it offers to receive.
+    if (!polite && !this.#client.may('publish')) this.#localTracks.addReceivers();
+  }
+
+  #replaceConnection() {
+    const pc = this.#createConnection();
+    this.pc.close();
+    this.pc = pc;
+    this.#hadData = false;
+    this.#remoteTracks.connect(pc);
+    this.#localTracks.connect(pc);
+    this.#prepareOffer();
+    this.#localTracks.applyAll().catch(this.#report);
+    return pc;
   }
 
   /**
-   * Applies the configuration, without the ICE servers that this browser refuses.
+   * Applies the settings of server and application, without the ICE servers that this browser
+   * refuses. `relay` wins, whichever of the two asks for it.
    *
    * @template T
    * @param {(configuration: RTCConfiguration) => T} apply
    */
   #configure(apply) {
+    const { iceServers = [], icePolicy = 'all' } = this.#client.self ?? {};
+    const iceTransportPolicy = this.#rtc.iceTransportPolicy === 'relay' ? 'relay' : icePolicy;
     // The application has no listener before the constructor returns.
-    return applyConfiguration(this.#configuration(), apply, (error) => queueMicrotask(() => this.emit('error', error)));
+    return applyConfiguration({ iceServers, ...this.#rtc, iceTransportPolicy }, apply, (error) => queueMicrotask(() => this.#report(error)));
   }
 
   /** New credentials apply to later candidates only. A new policy needs an ICE restart. */
   #onIceServers() {
-    const { icePolicy } = this.#client.self ?? {};
+    const { icePolicy = this.#icePolicy } = this.#client.self ?? {};
     try {
       this.#configure((configuration) => this.pc.setConfiguration(configuration));
     } catch (error) {
-      this.emit('error', error);
+      this.#report(error);
     }
-    if (icePolicy && icePolicy !== this.#icePolicy) this.#restartIce();
-    this.#icePolicy = icePolicy ?? this.#icePolicy;
+    if (icePolicy !== this.#icePolicy) this.#restartIce();
+    this.#icePolicy = icePolicy;
   }
 
   #onPermissions() {
-    this.#localTracks.update().catch((error) => this.emit('error', error));
+    this.#localTracks.applyAll().catch(this.#report);
     const gainsData = this.#client.may('data') && !this.#mayUseData;
     this.#mayUseData = this.#client.may('data');
     if (!this.#mayUseData) this.dataChannel?.close();
@@ -269,18 +286,14 @@ export class Peer extends TypedEmitter {
   }
 
   #waitForReturn() {
-    if (this.#missingTimer !== undefined) return;
     const end = performance.now() + MISSING_CONNECTED_MS;
     const check = () => {
-      if (!this.#hasMedia() || performance.now() >= end) this.close('left');
+      // Whether the media connection works and the peer has not closed it.
+      const hasMedia = this.pc.connectionState === 'connected' && this.dataChannel?.readyState !== 'closed';
+      if (!hasMedia || performance.now() >= end) this.close('left');
       else this.#missingTimer = setTimeout(check, MISSING_MS);
     };
-    this.#missingTimer = setTimeout(check, MISSING_MS);
-  }
-
-  /** Whether the media connection works and the peer has not closed it. */
-  #hasMedia() {
-    return this.pc.connectionState === 'connected' && this.dataChannel?.readyState !== 'closed';
+    this.#missingTimer ??= setTimeout(check, MISSING_MS);
   }
 
   /** @param {import('./send-queue.js').ClientFrame} frame */
@@ -310,22 +323,20 @@ export class Peer extends TypedEmitter {
   }
 
   #onConnectionState() {
+    const { connectionState } = this.pc;
     clearTimeout(this.#restartTimer);
-    this.#pathWatch.stop();
-    switch (this.pc.connectionState) {
-      case 'connected':
-        this.#wasConnected = true;
-        this.#pathWatch.start();
-        return this.#setState('connected');
-      case 'disconnected':
-        this.#client.wake();
-        this.#restartTimer = setTimeout(() => this.#restartIce(), DISCONNECTED_MS);
-        return this.#setState('reconnecting');
-      case 'failed':
-        this.#restartIce();
-        return this.#setState(this.#wasConnected ? 'reconnecting' : 'failed');
-      default:
-        return undefined;
+    this.#stopWatch();
+    if (connectionState === 'connected') {
+      this.#wasConnected = true;
+      this.#stopWatch = watchPath(this.pc, () => this.#onSilence());
+      this.#setState('connected');
+    } else if (connectionState === 'disconnected') {
+      this.#client.wake();
+      this.#restartTimer = setTimeout(() => this.#restartIce(), DISCONNECTED_MS);
+      this.#setState('reconnecting');
+    } else if (connectionState === 'failed') {
+      this.#restartIce();
+      this.#setState(this.#wasConnected ? 'reconnecting' : 'failed');
     }
   }
 

@@ -26,8 +26,8 @@ const REPEAT_CAP_MS = 20_000;
 const REPEAT_SOON_MS = 1_000;
 
 export class PendingOffer {
-  /** The latest copy. @type {PendingMessage | null} */
-  #latest = null;
+  /** The latest copy; null without a pending offer. @type {PendingMessage | null} */
+  latest = null;
   #waitMs = REPEAT_MS;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -35,48 +35,39 @@ export class PendingOffer {
   #accepted = false;
   #onRepeat;
   #isReachable;
-  #random;
 
-  /**
-   * @param {{ onRepeat: () => void, isReachable: () => boolean, random?: () => number }} options
-   *   `isReachable`: whether an answer may come now
-   */
-  constructor({ onRepeat, isReachable, random = Math.random }) {
+  /** @param {() => void} onRepeat @param {() => boolean} isReachable whether an answer may come now */
+  constructor(onRepeat, isReachable) {
     this.#onRepeat = onRepeat;
     this.#isReachable = isReachable;
-    this.#random = random;
   }
 
-  get isOpen() {
-    return this.#latest !== null;
-  }
-
-  /** @param {PendingMessage} offer a new offer */
-  start(offer) {
-    this.#waitMs = REPEAT_MS;
-    this.#track(offer);
-  }
-
-  /** @param {PendingMessage} copy a copy of the offer */
-  repeat(copy) {
-    this.#waitMs = Math.min(this.#waitMs * 2, REPEAT_CAP_MS);
-    this.#track(copy);
+  /**
+   * @param {PendingMessage} offer
+   * @param {boolean} [isCopy] whether it repeats the pending offer
+   */
+  start(offer, isCopy) {
+    this.#waitMs = isCopy ? Math.min(this.#waitMs * 2, REPEAT_CAP_MS) : REPEAT_MS;
+    this.latest = offer;
+    this.#accepted = false;
+    clearTimeout(this.#timer);
+    const onAccepted = () => {
+      if (this.latest !== offer) return;
+      this.#accepted = true;
+      this.#schedule(this.#waitMs);
+    };
+    offer.done.then(onAccepted, (error) => error.retryable && onAccepted());
   }
 
   /** The offer was answered or rolled back, or the negotiation stops. */
   stop() {
-    this.#latest = null;
+    this.latest = null;
     clearTimeout(this.#timer);
-  }
-
-  /** @param {PendingMessage} copy */
-  isLatest(copy) {
-    return this.#latest === copy;
   }
 
   /** @param {number | undefined} offerId the offer that an answer names */
   isAnsweredBy(offerId) {
-    return this.#latest !== null && (offerId === undefined || offerId === this.#latest.id);
+    return this.latest !== null && (offerId === undefined || offerId === this.latest.id);
   }
 
   /** The peer offers too, so it may not have received this offer. */
@@ -84,23 +75,10 @@ export class PendingOffer {
     if (this.#accepted) this.#schedule(REPEAT_SOON_MS);
   }
 
-  /** @param {PendingMessage} copy the offer itself, or a copy */
-  #track(copy) {
-    clearTimeout(this.#timer);
-    this.#latest = copy;
-    this.#accepted = false;
-    const onAccepted = () => {
-      if (this.#latest !== copy) return;
-      this.#accepted = true;
-      this.#schedule(this.#waitMs);
-    };
-    copy.done.then(onAccepted, (error) => error.retryable && onAccepted());
-  }
-
   /** @param {number} waitMs */
   #schedule(waitMs) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#repeatIfReachable(), waitMs * (1 + this.#random() / 2));
+    this.#timer = setTimeout(() => this.#repeatIfReachable(), waitMs * (1 + Math.random() / 2));
   }
 
   #repeatIfReachable() {

@@ -4,7 +4,7 @@
  * resume handle. Does not interpret frames (see client.js).
  */
 import { Backoff } from './backoff.js';
-import { SESSION_GONE, SignalingError, TOKEN_EXPIRED, isRetryable, parseClose, toTokenError } from './codes.js';
+import { SESSION_GONE, SignalingError, TOKEN_EXPIRED, isRetryable, parseClose, toTokenError } from './signaling-error.js';
 import { fetchRefusal, signalAddress, ticketFor } from './http.js';
 import { Keepalive } from './keepalive.js';
 import { watchPage } from './page-events.js';
@@ -13,7 +13,6 @@ import { SignalSocket } from './signal-socket.js';
 
 /**
  * @typedef {import('./messages.js').ErrorFrame} ErrorFrame
- * @typedef {import('./signal-socket.js').SocketClose} SocketClose
  * @typedef {{ token: string, resume?: undefined, since?: undefined } |
  *   { token?: undefined, resume: string, since?: number }} Credential a handle without `since`
  *   takes over the peer
@@ -24,17 +23,18 @@ import { SignalSocket } from './signal-socket.js';
  * @property {string | URL} [url]
  * @property {typeof WebSocket} [WebSocket]
  * @property {typeof fetch} [fetch]
- * @property {() => number} [random]
  * @property {import('./resume-handle.js').HandleStorage | null} [handleStorage]
  *
  * @typedef {object} SocketCallbacks
  * @property {() => number} since the last entry of the mailbox that was read
- * @property {(text: unknown) => void} onText
+ * @property {(text: string) => void} onText
  * @property {() => void} onDown the socket is closed, or a new one replaces it
- * @property {() => void} onConnecting
- * @property {(error: SignalingError, retryInMs: number) => void} onWaiting
+ * @property {(state: 'connecting' | 'waiting', details?: { error: SignalingError,
+ *   retryInMs: number }) => void} onState
  * @property {(error: SignalingError) => void} onStopped no attempt follows
  */
+
+const SUBPROTOCOL = 'signalbox.v1';
 
 /** A connection that lasted this long was good; its loss resets the backoff. */
 const STABLE_MS = 5_000;
@@ -74,10 +74,8 @@ export class ReconnectingSocket {
   #socket = null;
   /** Grows with each attempt and each close: a result of an older attempt is ignored. */
   #attempt = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #retryTimer;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #goawayTimer;
+  /** Until the next attempt, or until the reconnect after `goaway`. @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
   /** When the server allows the reconnect after `goaway`. */
   #reconnectAt = 0;
   /** @type {number | null} */
@@ -102,8 +100,7 @@ export class ReconnectingSocket {
   #credential = { token: '' };
   #options;
   #callbacks;
-  #random;
-  #backoff;
+  #backoff = new Backoff();
   #handle;
   #keepalive = new Keepalive({
     ping: () => this.send('{"type":"ping"}'),
@@ -116,22 +113,22 @@ export class ReconnectingSocket {
   constructor(options, callbacks) {
     this.#options = options;
     this.#callbacks = callbacks;
-    this.#random = options.random ?? Math.random;
     this.#usesTickets = options.ticket ?? false;
-    this.#backoff = new Backoff({ random: options.random });
     this.#handle = new ResumeHandle(options.handleStorage);
   }
 
   start() {
     const onWake = () => {
       this.#isPageClosing = false;
+      this.#handle.remove();
       this.wake();
     };
     const onHide = () => {
       this.#isPageClosing = true;
+      this.#handle.store();
       this.send('{"type":"going"}');
     };
-    this.#stopWatching = watchPage({ onWake, onHide });
+    this.#stopWatching = watchPage(onWake, onHide);
     this.#handle.open();
     this.#lostAt = performance.now();
     void this.#connect();
@@ -142,7 +139,8 @@ export class ReconnectingSocket {
     if (this.#phase === 'idle' || this.#phase === 'stopped') return;
     this.#endAttempt();
     this.#phase = 'stopped';
-    this.#handle.close();
+    this.#handle.renew(null);
+    this.#handle.remove();
     this.#stopWatching();
     this.#callbacks.onStopped(error);
   }
@@ -170,12 +168,11 @@ export class ReconnectingSocket {
    * @param {string | null} resume
    */
   async #announceLeave(socket, resume) {
-    const { url, fetch } = this.#options;
     const end = performance.now() + this.#handle.windowMs;
     this.#backoff.reset();
     while (!(await socket?.leave()) && !this.#isPageClosing && resume !== null && performance.now() < end) {
       if (socket) {
-        const { status, retryable } = await fetchRefusal({ url, resume, fetch });
+        const { status, retryable } = await fetchRefusal(this.#options, { resume });
         if (status !== undefined && !retryable) return;
         await new Promise((resolve) => setTimeout(resolve, this.#backoff.next(0, SHORT_WAITS_CAP_MS)));
       }
@@ -220,8 +217,8 @@ export class ReconnectingSocket {
   /** @param {number} reconnectIn milliseconds, from a `goaway` */
   reconnectIn(reconnectIn) {
     this.#reconnectAt = performance.now() + reconnectIn;
-    clearTimeout(this.#goawayTimer);
-    this.#goawayTimer = setTimeout(() => this.drop('going_away'), reconnectIn);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.drop('going_away'), reconnectIn);
   }
 
   /** @param {ErrorFrame} frame an `error` without an id */
@@ -233,7 +230,7 @@ export class ReconnectingSocket {
     const attempt = this.#endAttempt();
     this.#phase = 'connecting';
     this.#attemptAt = performance.now();
-    this.#callbacks.onConnecting();
+    this.#callbacks.onState('connecting');
     try {
       const credential = this.#handleCredential() ?? { token: await this.#requestToken() };
       if (attempt === this.#attempt) this.#openSocket(credential);
@@ -244,9 +241,8 @@ export class ReconnectingSocket {
 
   /** Returns a token, or a ticket for it. */
   async #requestToken() {
-    const { getToken, url, fetch } = this.#options;
-    const token = await getToken();
-    return this.#usesTickets ? ticketFor({ url, token, fetch }) : token;
+    const token = await this.#options.getToken();
+    return this.#usesTickets ? ticketFor({ ...this.#options, token }) : token;
   }
 
   /** @returns {Credential | null} */
@@ -269,41 +265,37 @@ export class ReconnectingSocket {
     this.#credential = credential;
     this.#attemptAt = performance.now();
     this.#lastError = null;
-    this.#socket = this.#createSocket(credential, (text) => this.#onText(text), (close) => void this.#onClose(close));
+    this.#socket = this.#createSocket(credential, (text) => this.#onText(text), (...close) => void this.#onClose(...close));
   }
 
   /**
    * @param {Credential} credential
-   * @param {(text: unknown) => void} onText
-   * @param {(close: SocketClose) => void} onClose
+   * @param {(text: string) => void} onText
+   * @param {import('./signal-socket.js').OnClose} onClose
    */
   #createSocket({ token, resume, since }, onText, onClose) {
-    return new SignalSocket({
-      address: signalAddress(this.#options.url, since),
-      credential: resume === undefined ? `token.${token}` : `resume.${resume}`,
-      WebSocket: this.#options.WebSocket ?? globalThis.WebSocket,
-      onText,
-      onClose,
-    });
+    const { url, WebSocket = globalThis.WebSocket } = this.#options;
+    // A token or handle must not be in the address, because servers log addresses.
+    const credential = resume ? `resume.${resume}` : `token.${token}`;
+    return new SignalSocket(new WebSocket(signalAddress(url, since), [SUBPROTOCOL, credential]), onText, onClose);
   }
 
-  /** @param {unknown} text */
+  /** @param {string} text */
   #onText(text) {
     this.#keepalive.noteActivity();
     this.#callbacks.onText(text);
   }
 
-  /** @param {SocketClose} close */
-  async #onClose({ code, reason, opened }) {
+  /** @type {import('./signal-socket.js').OnClose} */
+  async #onClose(code, reason, opened) {
     const attempt = this.#endAttempt();
     const { code: name, retryMs } = parseClose(code, reason);
     const message = this.#lastError?.code === name ? this.#lastError.message : undefined;
     const error = new SignalingError(name, message, { closeCode: code, retryMs });
-    if (code === SESSION_GONE || code === TOKEN_EXPIRED) this.#handle.forget();
+    if (code === SESSION_GONE || code === TOKEN_EXPIRED) this.#handle.renew(null);
     if (opened && this.#upAt === null && code < 4000) return this.#onNoVerdict(error);
     if (opened) return isRetryable(code) ? this.#scheduleRetry(error) : this.stop(error);
-    const { token, resume } = this.#credential;
-    const refusal = await fetchRefusal({ url: this.#options.url, token, resume, fetch: this.#options.fetch });
+    const refusal = await fetchRefusal(this.#options, this.#credential);
     if (attempt === this.#attempt) this.#onUpgradeRefused(refusal);
   }
 
@@ -329,7 +321,7 @@ export class ReconnectingSocket {
   #onNoVerdict(error) {
     if (this.#credential.resume === undefined) return this.#retryWithoutVerdict(error);
     if (performance.now() - this.#lostAt < this.#handle.windowMs) return this.#scheduleRetry(error);
-    this.#handle.forget();
+    this.#handle.renew(null);
     return void this.#connect();
   }
 
@@ -354,14 +346,13 @@ export class ReconnectingSocket {
     if (error.code === 'resume_replaced' && this.#credential.since !== undefined) {
       return this.stop(new SignalingError('replaced', error.message, { status: error.status }));
     }
-    this.#handle.forget();
+    this.#handle.renew(null);
     return void this.#connect();
   }
 
   /** Ends the current attempt or connection, and returns the number of the next attempt. */
   #endAttempt() {
-    clearTimeout(this.#retryTimer);
-    clearTimeout(this.#goawayTimer);
+    clearTimeout(this.#timer);
     this.#keepalive.stop();
     this.#callbacks.onDown();
     this.#socket?.close();
@@ -375,15 +366,14 @@ export class ReconnectingSocket {
     const wasStable = this.#upAt !== null && performance.now() - this.#upAt >= STABLE_MS;
     if (this.#upAt !== null) this.#lostAt = performance.now();
     this.#upAt = null;
-    if (wasStable) this.#backoff.reset();
     const mayResume = this.#handle.value !== null && performance.now() - this.#lostAt < SHORT_WAITS_MS;
     const floorMs = Math.max(error.retryMs ?? 0, this.#reconnectAt - performance.now(), 0);
-    const retryInMs = wasStable
-      ? Math.round(floorMs + this.#random() * FIRST_JITTER_MS)
-      : this.#backoff.next(floorMs, mayResume ? SHORT_WAITS_CAP_MS : undefined);
-    this.#retryTimer = setTimeout(() => void this.#connect(), retryInMs);
+    if (wasStable) this.#backoff.reset();
+    const retryInMs = this.#backoff.next(floorMs, wasStable ? FIRST_JITTER_MS : mayResume ? SHORT_WAITS_CAP_MS : undefined);
+    if (wasStable) this.#backoff.reset();
+    this.#timer = setTimeout(() => void this.#connect(), retryInMs);
     this.#phase = 'waiting';
-    this.#callbacks.onWaiting(error, retryInMs);
+    this.#callbacks.onState('waiting', { error, retryInMs });
   }
 
   /** The page woke up, or the network has changed: the socket may be dead. */

@@ -9,17 +9,25 @@ export class RemoteTracks {
   /** Track → the streams that the sender has put it in. @type {Map<MediaStreamTrack, readonly MediaStream[]>} */
   #streams = new Map();
   #pc;
-  #onChange;
+  #options;
 
   /**
    * @param {RTCPeerConnection} pc
    * @param {{ onTrack: (event: RTCTrackEvent) => void, onChange: () => void, signal: AbortSignal }} options
    *   `onChange`: a track was added or removed
    */
-  constructor(pc, { onTrack, onChange, signal }) {
+  constructor(pc, options) {
     this.#pc = pc;
-    this.#onChange = onChange;
+    this.#options = options;
+    this.connect(pc);
+  }
+
+  /** Receives from this connection only. @param {RTCPeerConnection} pc */
+  connect(pc) {
+    const { onTrack, onChange, signal } = this.#options;
     const onEnded = () => this.#removeDead();
+    this.#pc = pc;
+    this.#removeDead();
     pc.addEventListener('track', (event) => {
       this.#streams.set(event.track, event.streams);
       this.stream.addTrack(event.track);
@@ -38,14 +46,14 @@ export class RemoteTracks {
 
   /** In `stable`, the directions say which tracks still come. */
   #removeDead() {
-    if (this.#pc.signalingState !== 'stable') return;
-    const receives = (/** @type {RTCRtpTransceiver} */ { currentDirection }) => currentDirection === 'sendrecv' || currentDirection === 'recvonly';
-    const live = new Set(this.#pc.getTransceivers().filter(receives).map(({ receiver }) => receiver.track));
-    const dead = [...this.#streams.keys()].filter((track) => !live.has(track) || track.readyState === 'ended');
+    if (this.#pc.signalingState !== 'stable' || this.#streams.size === 0) return;
+    const receives = (/** @type {RTCRtpTransceiver} */ { currentDirection }) => /recv/.test(currentDirection ?? '');
+    const live = this.#pc.getTransceivers().filter(receives).map(({ receiver }) => receiver.track);
+    const dead = [...this.#streams.keys()].filter((track) => !live.includes(track) || track.readyState === 'ended');
     for (const track of dead) {
       this.#streams.delete(track);
       this.stream.removeTrack(track);
     }
-    if (dead.length > 0) this.#onChange();
+    if (dead.length > 0) this.#options.onChange();
   }
 }

@@ -23,89 +23,56 @@ const WINDOW_MS = 30_000;
 const HANDLE = /^[\w-]+(\.[\w-]+)*$/;
 
 export class ResumeHandle {
-  /** @type {string | null} */
-  #value = null;
-  #takesOver = false;
-  #windowMs = WINDOW_MS;
+  /** Null without a peer to resume. @type {string | null} */
+  value = null;
+  /** Whether an earlier page left the handle, so that this client takes over its peer. */
+  takesOver = false;
+  /** How long the handle is valid after the connection is lost. */
+  windowMs = WINDOW_MS;
   #storage;
-  #onHide = () => this.#value !== null && this.#write(this.#value);
-  /** @param {PageTransitionEvent} event */
-  #onShow = ({ persisted }) => persisted && this.#write(null);
 
   /** @param {HandleStorage | null} [storage] null: the handle does not survive a reload */
   constructor(storage = null) {
     this.#storage = storage;
   }
 
-  /** Null without a peer to resume. */
-  get value() {
-    return this.#value;
-  }
-
-  /** Whether an earlier page left the handle, so that this client takes over its peer. */
-  get takesOver() {
-    return this.#takesOver;
-  }
-
-  /** How long the handle is valid after the connection is lost. */
-  get windowMs() {
-    return this.#windowMs;
-  }
-
-  /** Reads and removes the handle of an earlier page, and listens for the end of this page. */
+  /** Reads and removes the handle of an earlier page. */
   open() {
-    if (!this.#storage) return;
-    const stored = this.#read();
-    this.#write(null);
-    this.#value = stored;
-    this.#takesOver = stored !== null;
-    globalThis.addEventListener?.('pagehide', this.#onHide);
-    globalThis.addEventListener?.('pageshow', this.#onShow);
+    this.renew(this.#use((storage, key) => JSON.parse(storage.getItem(key) ?? '{}').handle));
+    this.takesOver = this.value !== null;
+    this.remove();
   }
 
   /**
-   * @param {string | null} value the handle of the latest frame
+   * @param {unknown} value the handle of the latest frame; null: the handle is no longer valid
    * @param {number} [windowMs] the resume window
    */
-  renew(value, windowMs = this.#windowMs) {
-    this.#value = isHandle(value) ? value : null;
-    this.#takesOver = false;
-    this.#windowMs = windowMs;
+  renew(value, windowMs = this.windowMs) {
+    this.value = typeof value === 'string' && HANDLE.test(value) ? value : null;
+    this.takesOver = false;
+    this.windowMs = windowMs;
   }
 
-  /** The handle is no longer valid. */
-  forget() {
-    this.renew(null);
+  /** The page closes. */
+  store() {
+    const handle = this.value;
+    if (handle !== null) this.#use((storage, key) => storage.setItem(key, JSON.stringify({ handle })));
   }
 
-  close() {
-    this.forget();
-    globalThis.removeEventListener?.('pagehide', this.#onHide);
-    globalThis.removeEventListener?.('pageshow', this.#onShow);
-    if (this.#storage) this.#write(null);
+  /** The page is open again. */
+  remove() {
+    this.#use((storage, key) => storage.removeItem(key));
   }
 
-  #read() {
+  /**
+   * @template T
+   * @param {(storage: HandleStorage['storage'], key: string) => T} use
+   */
+  #use(use) {
     try {
-      const { handle } = JSON.parse(this.#storage?.storage.getItem(this.#storage.key) ?? '{}');
-      return isHandle(handle) ? handle : null;
+      return this.#storage && use(this.#storage.storage, this.#storage.key);
     } catch {
       return null; // the storage is disabled, or its text is not JSON
     }
   }
-
-  /** @param {string | null} handle */
-  #write(handle) {
-    try {
-      if (handle === null) this.#storage?.storage.removeItem(this.#storage.key);
-      else this.#storage?.storage.setItem(this.#storage.key, JSON.stringify({ handle }));
-    } catch {
-      // The storage is disabled: the handle does not survive a reload.
-    }
-  }
-}
-
-/** @param {unknown} value @returns {value is string} */
-function isHandle(value) {
-  return typeof value === 'string' && HANDLE.test(value);
 }

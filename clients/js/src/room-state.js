@@ -25,8 +25,13 @@ export class RoomState {
     return this.self?.permissions.includes(permission) ?? false;
   }
 
-  /** @param {PeerEntry[]} peers @param {WaitingPeer[]} [waiting] */
-  replacePeers(peers, waiting = []) {
+  /**
+   * @param {Joined | Resumed | null} self
+   * @param {PeerEntry[]} [peers]
+   * @param {WaitingPeer[]} [waiting]
+   */
+  replace(self, peers = [], waiting = []) {
+    this.self = self;
     this.peers = new Map(peers.map((peer) => [peer.peerId, peer]));
     this.waiting = new Map(waiting.map((peer) => [peer.peerId, peer]));
   }
@@ -34,99 +39,56 @@ export class RoomState {
   /**
    * Applies a frame about another peer.
    *
-   * @param {ServerFrame} frame
+   * @param {any} frame
+   * @returns {any} the detail of its event: the record of a new or changed peer, or the frame
    */
   applyPresence(frame) {
-    switch (frame.type) {
+    const { type, seq, ...record } = frame;
+    const { peerId } = record;
+    const known = this.peers.get(peerId);
+    const entry = { detached: false, muted: false, ...record };
+    switch (type) {
       case 'peer-joined':
       case 'peer-updated':
-        this.peers.set(frame.peerId, toPeerEntry(frame));
-        break;
+        this.peers.set(peerId, entry);
+        return entry;
       case 'peer-detached':
       case 'peer-attached':
-        this.#setDetached(frame.peerId, frame.type === 'peer-detached');
+        if (known) this.peers.set(peerId, { ...known, detached: type === 'peer-detached' });
         break;
       case 'peer-left':
-        this.peers.delete(frame.peerId);
+        this.peers.delete(peerId);
         break;
       case 'knock':
-        this.waiting.set(frame.peerId, toWaitingPeer(frame));
-        break;
+        this.waiting.set(peerId, record);
+        return record;
       case 'knock-ended':
-        this.waiting.delete(frame.peerId);
-        break;
+        this.waiting.delete(peerId);
     }
+    return frame;
   }
 
   /**
    * Applies a change of the room or of this peer.
    *
    * @param {SelfChange} change
-   * @returns {[name: 'room-updated' | 'permissions' | 'ice-servers', detail: any][]} the events to
-   *   emit
+   * @returns {[name: any, detail: any][]} the events to emit
    */
-  applyChange(change) {
-    if (!this.self) return [];
-    switch (change.type) {
-      case 'room-updated':
-        return this.#applyRoom(change);
-      case 'ice-servers':
-        return this.#applyIce(change);
-      case 'permissions':
-        return [...this.#applyIce(change), ...this.#applyPermissions(change)];
-    }
-  }
-
-  /** @param {string} peerId @param {boolean} detached */
-  #setDetached(peerId, detached) {
-    const entry = this.peers.get(peerId);
-    if (entry) this.peers.set(peerId, { ...entry, detached });
-  }
-
-  /** @param {import('./messages.js').RoomUpdated} change @returns {[name: any, detail: any][]} */
-  #applyRoom({ type: _type, seq: _seq, ...room }) {
-    this.#patchSelf({ room });
-    return [['room-updated', room]];
-  }
-
-  /**
-   * @param {{ iceServers?: RTCIceServer[], icePolicy?: RTCIceTransportPolicy }} change
-   * @returns {[name: any, detail: any][]}
-   */
-  #applyIce({ iceServers, icePolicy }) {
-    const isSame = icePolicy === undefined || icePolicy === this.self?.icePolicy;
-    if (iceServers === undefined && isSame) return [];
-    this.#patchSelf({ ...(iceServers && { iceServers }), ...(icePolicy && { icePolicy }) });
-    return [['ice-servers', { iceServers: this.self?.iceServers, icePolicy: this.self?.icePolicy }]];
-  }
-
-  /** @param {PermissionsChange} change @returns {[name: any, detail: any][]} */
-  #applyPermissions({ role, permissions, muted = false }) {
+  applyChange({ type, ...frame }) {
+    const { seq, ...change } = /** @type {any} */ (frame);
     const before = this.self;
-    this.#patchSelf({ role, permissions });
+    if (!before) return [];
+    if (type === 'room-updated') {
+      this.self = { ...before, room: change };
+      return [[type, change]];
+    }
+    const { role = before.role, permissions = before.permissions, muted = false, iceServers = before.iceServers, icePolicy = before.icePolicy } = change;
+    this.self = { ...before, role, permissions, iceServers, icePolicy };
+    /** @type {[string, object][]} */
+    const events = [];
+    if (change.iceServers || icePolicy !== before.icePolicy) events.push(['ice-servers', { iceServers, icePolicy }]);
     // A refreshed token usually has the same permissions.
-    const isSame = role === before?.role && String([...permissions].sort()) === String([...before.permissions].sort());
-    return isSame ? [] : [['permissions', { role, permissions, muted }]];
+    if (role !== before.role || String([...permissions].sort()) !== String([...before.permissions].sort())) events.push(['permissions', { role, permissions, muted }]);
+    return events;
   }
-
-  /** @param {Partial<Joined>} change */
-  #patchSelf(change) {
-    this.self = /** @type {Joined | Resumed} */ ({ ...this.self, ...change });
-  }
-}
-
-/**
- * @param {PeerEntry} frame
- * @returns {PeerEntry}
- */
-function toPeerEntry({ peerId, userId, source, name, role, metadata, polite, detached, muted }) {
-  return { peerId, userId, source, name, role, metadata, polite, detached: detached ?? false, muted: muted ?? false };
-}
-
-/**
- * @param {WaitingPeer} frame
- * @returns {WaitingPeer}
- */
-function toWaitingPeer({ peerId, userId, source, name, role, metadata }) {
-  return { peerId, userId, source, name, role, metadata };
 }

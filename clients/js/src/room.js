@@ -3,7 +3,7 @@
  * Owns these connections and the tracks that are sent on them. Does not touch the document.
  */
 import { SignalingClient } from './client.js';
-import { SignalingError } from './codes.js';
+import { SignalingError } from './signaling-error.js';
 import { guestToken } from './http.js';
 import { nameTracks } from './local-tracks.js';
 import { checkRoomOptions } from './option-checks.js';
@@ -49,31 +49,22 @@ export class Room extends TypedEmitter {
    * @type {Map<string, { track: MediaStreamTrack | null, stream?: MediaStream }>}
    */
   #tracks = new Map();
-  #rtc;
-  /** The option `room`. */
-  #room;
-  /** The option `token`. */
-  #token;
-  /** Why this peer left a room for which it did not ask. @type {SignalingError | undefined} */
-  #wrongRoom;
+  #options;
 
   /** @param {RoomOptions} options @throws {SignalingError} `bad_option` or `not_supported` */
   constructor(options) {
     super();
     checkRoomOptions(options);
-    const { room, name, user, media, url, getToken, token, ticket, rtc, handleStorage = tabStorage([url, room, user, name]) } = options;
-    this.#rtc = rtc;
-    this.#room = room;
-    this.#token = token;
+    this.#options = options;
+    const { room, name, user, media, url, token, getToken = token === undefined ? () => guestToken({ url, room, user, name }) : undefined } = options;
+    const { handleStorage = tabStorage([url, room, user, name]) } = options;
     for (const [name, track] of nameTracks(media?.getTracks() ?? [])) this.#tracks.set(name, { track });
-    const asGuest = token === undefined ? () => guestToken({ url, room, user, name }) : undefined;
-    const source = getToken ?? asGuest;
-    this.client = new SignalingClient({ url, handleStorage, token, ticket, getToken: source && (async () => checkToken(await source(), room)) });
-    for (const event of /** @type {const} */ (['joined', 'lobby'])) this.client.on(event, ({ roomId }) => this.#checkRoom(roomId));
-    this.client.on('joined', ({ peers }) => this.#wrongRoom || this.#connectAll(peers));
-    this.client.on('resumed', ({ recovered }) => !recovered && this.#connectNew());
-    this.client.on('ice-servers', () => this.#connectNew());
-    this.client.on('peer-joined', ({ peerId }) => this.#peers.has(peerId) || this.#connect(peerId));
+    const checkedToken = async () => this.#checkToken(await getToken?.() ?? '');
+    const client = new SignalingClient({ ...options, handleStorage, getToken: typeof getToken === 'function' ? checkedToken : getToken });
+    this.client = client;
+    client.on('lobby', ({ roomId }) => this.#checkRoom(roomId));
+    client.on('joined', ({ roomId }) => this.#checkRoom(roomId) && this.#connectAll());
+    for (const name of /** @type {const} */ (['resumed', 'ice-servers', 'peer-joined'])) client.on(name, () => this.#connectNew());
   }
 
   /** The connections to other peers, by peerId. @returns {ReadonlyMap<string, Peer>} */
@@ -97,12 +88,8 @@ export class Room extends TypedEmitter {
 
   /** Resolves when this peer is in the room, after the lobby. Rejects with a `SignalingError`. */
   async join() {
-    if (this.#token !== undefined) checkToken(this.#token, this.#room);
-    try {
-      return await this.client.connect();
-    } catch (error) {
-      throw this.#wrongRoom ?? error;
-    }
+    this.#checkToken(this.#options.token ?? '');
+    return this.client.connect();
   }
 
   /** Leaves the room. Synchronous, so that a page can call it on `pagehide`. */
@@ -125,7 +112,7 @@ export class Room extends TypedEmitter {
 
   /** Admits a peer from the lobby. Needs `admit`. @param {PeerReference} peer */
   admit(peer) {
-    return this.client.send({ type: 'admit', peer: peerIdOf(peer) });
+    return this.#moderate('admit', peer);
   }
 
   /** Removes a peer from the lobby. Needs `admit`. @param {PeerReference} peer */
@@ -139,7 +126,7 @@ export class Room extends TypedEmitter {
    * @param {PeerReference} peer
    */
   kick(peer) {
-    return this.client.send({ type: 'kick', peer: peerIdOf(peer) });
+    return this.#moderate('kick', peer);
   }
 
   /**
@@ -149,7 +136,7 @@ export class Room extends TypedEmitter {
    * @param {boolean} [on] false restores it
    */
   mute(peer, on = true) {
-    return this.client.send({ type: 'mute', peer: peerIdOf(peer), ...(!on && { muted: false }) });
+    return this.#moderate('mute', peer, on ? {} : { muted: false });
   }
 
   /** Locks the room against new peers, or unlocks it. Needs `moderate`. @param {boolean} locked */
@@ -171,23 +158,43 @@ export class Room extends TypedEmitter {
     return this.client.refresh(token);
   }
 
-  /** A ticket or a stored handle may be for another room. @param {string} roomId */
-  #checkRoom(roomId) {
-    if (roomId === this.#room) return;
-    this.#wrongRoom = wrongRoom(roomId, this.#room);
-    this.leave();
+  /** @param {string} type @param {PeerReference} peer @param {object} [more] */
+  #moderate(type, peer, more) {
+    return this.client.send({ type, peer: typeof peer === 'string' ? peer : peer.peerId, ...more });
   }
 
   /**
-   * @param {{ peerId: string }[]} peers the other peers after this client has joined as a new peer
+   * Returns a token if it is for the room, or if it does not tell its room, as a ticket.
+   *
+   * @param {string} token
+   * @throws {SignalingError} `wrong_room`
    */
-  #connectAll(peers) {
-    for (const old of [...this.#peers.values()]) old.close('session_gone');
-    this.#dismissed.clear();
-    for (const { peerId } of peers) this.#connect(peerId);
+  #checkToken(token) {
+    const { room } = this.#options;
+    if ((roomOf(token) ?? room) !== room) throw this.#wrongRoom(roomOf(token));
+    return token;
   }
 
-  /** Connects to peers that a snapshot added. Each existing {@link Peer} handles it itself. */
+  /** A ticket or a stored handle may be for another room, which this peer leaves. @param {string} roomId */
+  #checkRoom(roomId) {
+    const isRight = roomId === this.#options.room;
+    if (!isRight) this.client.leave(this.#wrongRoom(roomId));
+    return isRight;
+  }
+
+  /** @param {string} roomId */
+  #wrongRoom(roomId) {
+    return new SignalingError('wrong_room', `The token is for the room ${roomId}, and not for ${this.#options.room}. Request a token for the room that you join.`);
+  }
+
+  /** This client has joined as a new peer. */
+  #connectAll() {
+    for (const old of [...this.#peers.values()]) old.close('session_gone');
+    this.#dismissed.clear();
+    this.#connectNew();
+  }
+
+  /** Connects to new peers. Each existing {@link Peer} handles a snapshot itself. */
   #connectNew() {
     for (const peerId of this.client.peers.keys()) {
       if (!this.#peers.has(peerId) && !this.#dismissed.has(peerId)) this.#connect(peerId);
@@ -197,7 +204,7 @@ export class Room extends TypedEmitter {
   /** @param {string} peerId */
   #connect(peerId) {
     try {
-      const peer = new Peer({ client: this.client, peerId, rtc: this.#rtc });
+      const peer = new Peer({ client: this.client, peerId, rtc: this.#options.rtc });
       this.#peers.set(peerId, peer);
       peer.on('closed', () => this.#onClosed(peerId));
       for (const [name, { track, stream }] of this.#tracks) {
@@ -216,37 +223,14 @@ export class Room extends TypedEmitter {
   }
 }
 
-/** @param {string} actual @param {string} expected */
-function wrongRoom(actual, expected) {
-  return new SignalingError('wrong_room', `The token is for the room ${actual}, and not for ${expected}. Request a token for the room that you join.`);
-}
-
-/**
- * Returns a token if it is for the room, or if it does not tell its room, as a ticket.
- *
- * @param {string} token
- * @param {string} room
- * @throws {SignalingError} `wrong_room`
- */
-function checkToken(token, room) {
-  const roomOfToken = readRoom(token);
-  if (roomOfToken !== undefined && roomOfToken !== room) throw wrongRoom(roomOfToken, room);
-  return token;
-}
-
 /** The room in the claims of a JWT. @param {string} token */
-function readRoom(token) {
+function roomOf(token) {
   try {
-    const claims = token.split('.')[1] ?? '';
+    const [, claims = ''] = token.split('.');
     return JSON.parse(atob(claims.replaceAll('-', '+').replaceAll('_', '/'))).room;
   } catch {
     return undefined;
   }
-}
-
-/** @param {PeerReference} peer */
-function peerIdOf(peer) {
-  return typeof peer === 'string' ? peer : peer.peerId;
 }
 
 /**
@@ -259,7 +243,7 @@ function peerIdOf(peer) {
 function tabStorage(parts) {
   try {
     const { sessionStorage: storage } = globalThis;
-    return storage ? { storage, key: `signalbox.resume ${JSON.stringify(parts.map((part) => part ?? null))}` } : null;
+    return storage && { storage, key: `signalbox.resume ${JSON.stringify(parts)}` };
   } catch {
     return null; // the storage is disabled
   }

@@ -23,7 +23,7 @@
  * "The store" is Redis, where the server keeps the mailboxes. Without it a server delivers a message
  * directly if the target is connected to the same process.
  */
-import { SignalingError, isRetriedByQueue } from './codes.js';
+import { SignalingError, isRetriedByQueue, toError } from './signaling-error.js';
 
 /**
  * @typedef {import('./messages.js').Ack} Ack
@@ -39,6 +39,9 @@ import { SignalingError, isRetriedByQueue } from './codes.js';
  */
 const MAX_IN_FLIGHT = 64;
 
+/** How long a message to a full mailbox is retried before it is rejected. */
+const GIVE_UP_MS = 15_000;
+
 /** The wait after a refusal without `retryMs`. */
 const DEFAULT_RETRY_MS = 500;
 
@@ -53,28 +56,22 @@ export class PendingMessage {
    * @type {number | undefined}
    */
   id;
-  /**
-   * - `ready`: may be sent, now or again
-   * - `sent`: in flight on the current connection
-   * - `refused`: waits for the retry
-   *
-   * @type {'ready' | 'sent' | 'refused'}
-   */
-  state = 'ready';
+  /** Whether the message is in flight on the current connection. */
+  isSent = false;
+  /** The temporary refusal, while the message waits for its retry. @type {SignalingError | undefined} */
+  refusal;
   /** When the mailbox of a target was first full. @type {number | undefined} */
   backloggedAt;
-  /** The latest temporary refusal. @type {SignalingError | undefined} */
-  refusal;
+  /** @type {(ack: Ack) => void} */
+  resolve = () => {};
+  /** @type {(error: SignalingError) => void} */
+  reject = () => {};
+  /** Settles with the final reply of the server. @type {Promise<Ack>} */
+  done = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
 
   /** @param {ClientFrame} frame */
   constructor(frame) {
     this.frame = frame;
-    /** @type {(ack: Ack) => void} */
-    this.resolve = () => {};
-    /** @type {(error: SignalingError) => void} */
-    this.reject = () => {};
-    /** Settles with the final reply of the server. @type {Promise<Ack>} */
-    this.done = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
   }
 
   /**
@@ -82,9 +79,9 @@ export class PendingMessage {
    * frame belongs has an id by now.
    */
   encode() {
-    const { re: offer } = this.frame;
-    const offerId = offer instanceof PendingMessage ? offer.id : offer;
-    return JSON.stringify({ ...this.frame, id: this.id, re: offerId });
+    const { id, frame } = this;
+    const re = frame.re instanceof PendingMessage ? frame.re.id : frame.re;
+    return JSON.stringify({ ...frame, id, re });
   }
 }
 
@@ -121,20 +118,14 @@ export class SendQueue {
   #timer;
   #transmit;
   #capacity;
-  #giveUpMs;
-  #random;
 
   /**
    * @param {(text: string) => void} transmit
-   * @param {{ capacity?: number, giveUpMs?: number, random?: () => number }} [options] `capacity`:
-   *   the maximum number of pending messages; `giveUpMs`: how long a message to a full mailbox is
-   *   retried before it is rejected; `random`: the source of jitter, from 0 to below 1
+   * @param {number} [capacity] the maximum number of pending messages
    */
-  constructor(transmit, { capacity = 256, giveUpMs = 15_000, random = Math.random } = {}) {
+  constructor(transmit, capacity = 256) {
     this.#transmit = transmit;
     this.#capacity = capacity;
-    this.#giveUpMs = giveUpMs;
-    this.#random = random;
   }
 
   /** How many messages are pending, both in flight and not. */
@@ -187,11 +178,12 @@ export class SendQueue {
     // The queue is still open if the server sent `resumed` because it made a new mailbox for the peer.
     this.pause();
     this.#lastUsedId = Math.max(this.#lastUsedId, lastAcceptedId);
-    for (const message of this.#makeReady()) {
-      if (message.id === undefined || message.id > lastAcceptedId) continue;
-      this.#pending.splice(this.#pending.indexOf(message), 1);
-      message.resolve({ type: 'ack', id: message.id, duplicate: true });
-    }
+    this.#makeReady();
+    this.#removeIf(({ id, resolve }) => {
+      const isAccepted = id !== undefined && id <= lastAcceptedId;
+      if (isAccepted) resolve({ type: 'ack', id, duplicate: true });
+      return isAccepted;
+    });
   }
 
   /**
@@ -202,13 +194,11 @@ export class SendQueue {
    * @param {(peerId: string) => boolean} isPresent whether this peer is in the room now
    */
   rejoin(isPresent) {
-    const remaining = [];
-    for (const message of this.#pending) {
+    this.#removeIf((message) => {
       const error = errorAfterRejoin(message, isPresent);
       if (error) message.reject(error);
-      else remaining.push(message);
-    }
-    this.#pending = remaining;
+      return error !== undefined;
+    });
   }
 
   /**
@@ -227,13 +217,12 @@ export class SendQueue {
    * @param {Ack | ErrorFrame} reply an `ack`, or an `error` with an id
    */
   onReply(reply) {
-    const index = this.#pending.findIndex(({ state, id }) => state === 'sent' && id === reply.id);
-    const message = this.#pending[index];
+    const message = this.#pending.find(({ isSent, id }) => isSent && id === reply.id);
     if (!message) return;
     if (reply.type === 'error' && isRetriedByQueue(reply.code)) {
       this.#onRefused(message, reply);
     } else {
-      this.#pending.splice(index, 1);
+      this.#removeIf((one) => one === message);
       if (reply.type === 'ack') message.resolve(reply);
       else message.reject(toError(reply));
     }
@@ -243,7 +232,7 @@ export class SendQueue {
 
   /** @param {PendingMessage} message @param {ErrorFrame} refusal */
   #onRefused(message, refusal) {
-    message.state = 'refused';
+    message.isSent = false;
     message.refusal = toError(refusal);
     if (refusal.code === 'peer_backlogged') message.backloggedAt ??= performance.now();
     const isRateLimit = refusal.code === 'rate_limited';
@@ -252,7 +241,7 @@ export class SendQueue {
     // limit applies to the whole connection, so its wait always counts.
     if (this.#retryAt && !isRateLimit) return;
     // The jitter spreads the clients that wait for the same store.
-    const waitMs = (refusal.retryMs ?? DEFAULT_RETRY_MS) * (1 + this.#random() / 2);
+    const waitMs = (refusal.retryMs ?? DEFAULT_RETRY_MS) * (1 + Math.random() / 2);
     this.#retryAt = Math.max(this.#retryAt, performance.now() + waitMs);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#retryRefused(), this.#retryAt - performance.now());
@@ -264,9 +253,9 @@ export class SendQueue {
    */
   #retryRefused() {
     this.#holdsAll = true;
-    if (this.#pending.some(({ state }) => state === 'sent')) return;
+    if (this.#pending.some(({ isSent }) => isSent)) return;
     this.#clearRetryTimer();
-    this.#pending = this.#pending.filter((message) => !this.#rejectIfTooLate(message));
+    this.#removeIf((message) => this.#rejectIfTooLate(message));
     this.#makeReady();
     this.#sendReady();
   }
@@ -282,18 +271,21 @@ export class SendQueue {
    * Makes all messages ready, and sorts them by id. A refusal other than `unavailable` is final for
    * its id, so the message will get a new id. After `unavailable` the outcome is unknown. So the
    * message keeps its id, and the server must get this id before any new one.
-   *
-   * Returns a copy of the list, so that the caller may remove messages.
    */
   #makeReady() {
     for (const message of this.#pending) {
-      if (message.state === 'refused' && message.refusal?.code !== 'unavailable') message.id = undefined;
-      message.state = 'ready';
+      if (message.refusal && message.refusal.code !== 'unavailable') message.id = undefined;
+      message.refusal = undefined;
+      message.isSent = false;
     }
     // A message without an id comes last. Two such messages keep their order: their difference is
     // NaN, which `|| 0` makes equal.
     this.#pending.sort((one, other) => (one.id ?? Infinity) - (other.id ?? Infinity) || 0);
-    return [...this.#pending];
+  }
+
+  /** @param {(message: PendingMessage) => boolean} isDone */
+  #removeIf(isDone) {
+    this.#pending = this.#pending.filter((message) => !isDone(message));
   }
 
   /**
@@ -301,23 +293,23 @@ export class SendQueue {
    *
    * @param {PendingMessage} message
    */
-  #rejectIfTooLate(message) {
-    const { backloggedAt, refusal } = message;
-    if (backloggedAt === undefined || refusal?.code !== 'peer_backlogged') return false;
-    if (performance.now() - backloggedAt < this.#giveUpMs) return false;
-    message.reject(refusal);
-    return true;
+  #rejectIfTooLate({ backloggedAt = Infinity, refusal, reject }) {
+    const isTooLate = refusal?.code === 'peer_backlogged' && performance.now() - backloggedAt >= GIVE_UP_MS;
+    if (isTooLate) reject(refusal);
+    return isTooLate;
   }
 
   #sendReady() {
     if (!this.#open || this.#holdsAll) return;
-    const heldTargets = new HeldTargets();
-    let inFlight = this.#pending.filter(({ state }) => state === 'sent').length;
-    // A copy, because a message that is too large is removed.
-    for (const message of [...this.#pending]) {
+    /** The targets of the messages that are held back; undefined for all peers. @type {Set<unknown>} */
+    const held = new Set();
+    let inFlight = this.#pending.filter(({ isSent }) => isSent).length;
+    for (const message of this.#pending) {
       if (inFlight >= MAX_IN_FLIGHT) return;
-      if (message.state === 'sent') continue;
-      if (message.state === 'refused' || heldTargets.overlaps(message.frame)) heldTargets.add(message.frame);
+      if (message.isSent) continue;
+      const { to } = message.frame;
+      const isHeld = message.refusal || held.has(to) || held.has(undefined) || (to === undefined && held.size > 0);
+      if (isHeld) held.add(to);
       else if (this.#sendNow(message)) inFlight += 1;
     }
   }
@@ -332,32 +324,13 @@ export class SendQueue {
     const text = message.encode();
     // One UTF-16 code unit has at most 3 bytes in UTF-8, so most texts need no exact count.
     if (text.length * 3 > this.#frameBytes && encoder.encode(text).length > this.#frameBytes) {
-      this.#pending.splice(this.#pending.indexOf(message), 1);
+      this.#removeIf((one) => one === message);
       message.reject(new SignalingError('too_large', `The message is larger than ${this.#frameBytes} bytes.`));
       return false;
     }
-    message.state = 'sent';
+    message.isSent = true;
     this.#transmit(text);
     return true;
-  }
-}
-
-/**
- * The targets of the messages that are held back. A message without `to` has all peers as its
- * targets.
- */
-class HeldTargets {
-  /** The values of `to`; undefined for all peers. @type {Set<string | undefined>} */
-  #targets = new Set();
-
-  /** @param {ClientFrame} frame */
-  add({ to }) {
-    this.#targets.add(to);
-  }
-
-  /** Whether the frame has a target in common with a held message. @param {ClientFrame} frame */
-  overlaps({ to }) {
-    return this.#targets.has(to) || this.#targets.has(undefined) || (to === undefined && this.#targets.size > 0);
   }
 }
 
@@ -374,16 +347,8 @@ class HeldTargets {
  */
 function errorAfterRejoin({ frame, id }, isPresent) {
   if (frame.to !== undefined && !isPresent(frame.to)) {
-    return new SignalingError('no_such_peer', 'The peer is no longer in the room.', { field: 'to' });
+    return new SignalingError('no_such_peer', 'The peer is not in the room.', { field: 'to' });
   }
   if (id === undefined && (frame.type === 'message' || frame.type === 'update')) return undefined;
-  return new SignalingError(
-    'session_gone',
-    'This client could not resume after a lost connection and is a new peer now. The message may not have been delivered.',
-  );
-}
-
-/** @param {ErrorFrame} frame */
-function toError({ code, message, field, retryMs }) {
-  return new SignalingError(code, message, { field, retryMs });
+  return new SignalingError('session_gone', 'This client is a new peer now. The message may not have been delivered.');
 }

@@ -2,9 +2,7 @@
  * One WebSocket, from its opening to one report of its close. Owns the socket and the deadline for
  * the first frame. Does not parse frames, and does not reconnect.
  */
-import { isRetryable } from './codes.js';
-
-const SUBPROTOCOL = 'signalbox.v1';
+import { isRetryable } from './signaling-error.js';
 
 /** The time for the opening of the socket and the first frame. */
 const JOIN_MS = 15_000;
@@ -13,12 +11,8 @@ const JOIN_MS = 15_000;
 const LEAVE_MS = 3_000;
 
 /**
- * @typedef {{ code: number, reason: string, opened: boolean }} SocketClose `opened`: whether the
+ * @typedef {(code: number, reason: string, opened: boolean) => void} OnClose `opened`: whether the
  *   upgrade succeeded
- * @typedef {{
- *   address: string, credential: string, WebSocket: typeof WebSocket,
- *   onText: (text: unknown) => void, onClose: (close: SocketClose) => void,
- * }} SignalSocketOptions
  */
 
 export class SignalSocket {
@@ -26,19 +20,21 @@ export class SignalSocket {
   #opened = false;
   #onClose;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #deadline;
+  #deadline = setTimeout(() => this.drop('join_timeout'), JOIN_MS);
 
-  /** @param {SignalSocketOptions} options */
-  constructor({ address, credential, WebSocket, onText, onClose }) {
+  /**
+   * @param {WebSocket} socket
+   * @param {(text: string) => void} onText
+   * @param {OnClose} onClose
+   */
+  constructor(socket, onText, onClose) {
+    this.#socket = socket;
     this.#onClose = onClose;
-    // A token or handle must not be in the address, because servers log addresses.
-    this.#socket = new WebSocket(address, [SUBPROTOCOL, credential]);
-    this.#socket.onopen = () => (this.#opened = true);
-    this.#socket.onmessage = ({ data }) => onText(data);
-    this.#socket.onclose = ({ code, reason }) => this.#reportClose(code, reason);
+    socket.onopen = () => (this.#opened = true);
+    socket.onmessage = ({ data }) => onText(data);
+    socket.onclose = ({ code, reason }) => this.#reportClose(code, reason);
     // An injected socket may throw without an error handler. A close follows each error.
-    this.#socket.onerror = () => {};
-    this.#deadline = setTimeout(() => this.drop('join_timeout'), JOIN_MS);
+    socket.onerror = () => {};
   }
 
   /** The first frame arrived. */
@@ -101,6 +97,6 @@ export class SignalSocket {
   #reportClose(code, reason) {
     clearTimeout(this.#deadline);
     this.#socket.onclose = this.#socket.onmessage = null;
-    this.#onClose({ code, reason, opened: this.#opened });
+    this.#onClose(code, reason, this.#opened);
   }
 }

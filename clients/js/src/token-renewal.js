@@ -7,13 +7,14 @@
  * unavailable store. The server answers it with `token-refreshed`.
  */
 import { Backoff } from './backoff.js';
-import { SignalingError, toTokenError } from './codes.js';
+import { SignalingError, toTokenError } from './signaling-error.js';
 
 /** The server answers a `refresh` at once, or never. */
 const ANSWER_MS = 10_000;
 
 /** All attempts fall into the last quarter of the token's life, which is at most a minute. */
-const RETRY_BACKOFF = { baseMs: 1_000, capMs: 8_000 };
+const RETRY_BASE_MS = 1_000;
+const RETRY_CAP_MS = 8_000;
 
 export class TokenRenewal {
   /** Grows with each renewal and each lost connection: a result of an older round is ignored. */
@@ -28,19 +29,18 @@ export class TokenRenewal {
   #getToken;
   #send;
   #onFailed;
-  #backoff;
+  #backoff = new Backoff(RETRY_BASE_MS, RETRY_CAP_MS);
 
   /**
-   * @param {{
-   *   getToken: () => Promise<string> | string, send: (text: string) => void,
-   *   onFailed: (error: SignalingError) => void, random?: () => number,
-   * }} options `onFailed` is called for each failed attempt, even if another attempt follows
+   * @param {() => Promise<string> | string} getToken
+   * @param {(text: string) => void} send
+   * @param {(error: SignalingError) => void} onFailed called for each failed attempt, even if another
+   *   attempt follows
    */
-  constructor({ getToken, send, onFailed, random }) {
+  constructor(getToken, send, onFailed) {
     this.#getToken = getToken;
     this.#send = send;
     this.#onFailed = onFailed;
-    this.#backoff = new Backoff({ ...RETRY_BACKOFF, random });
   }
 
   /** @param {number} expiresIn the rest of the token's life in milliseconds */
@@ -60,7 +60,7 @@ export class TokenRenewal {
    */
   refresh(token) {
     const round = this.#round;
-    const refreshed = this.#lastRefresh.then(() => (round === this.#round ? this.#sendRefresh(token) : Promise.reject(connectionLost())));
+    const refreshed = this.#lastRefresh.then(() => this.#sendRefresh(token, round));
     this.#lastRefresh = refreshed.catch(() => {});
     return refreshed;
   }
@@ -77,9 +77,9 @@ export class TokenRenewal {
    * @returns {boolean} whether it answers the pending `refresh`
    */
   onError(error) {
-    if (!this.#answer || (error.code !== 'bad_token' && error.field !== 'token')) return false;
-    this.#answer.reject(error);
-    return true;
+    const isAnswer = this.#answer !== null && (error.code === 'bad_token' || error.field === 'token');
+    if (isAnswer) this.#answer?.reject(error);
+    return isAnswer;
   }
 
   /** The connection is lost; the next connection announces the end of its own token. */
@@ -102,25 +102,27 @@ export class TokenRenewal {
   /** @param {SignalingError} error */
   #onAttemptFailed(error) {
     this.#onFailed(error);
-    // After a rejected token, another token may be good. A final refusal to issue one stays final.
-    if (!error.retryable && error.code !== 'bad_token') return;
     const waitMs = this.#backoff.next(error.retryMs);
-    if (performance.now() + waitMs < this.#expiresAt) this.#timer = setTimeout(() => void this.#renew(), waitMs);
+    // After a rejected token, another token may be good. A final refusal to issue one stays final.
+    const mayRetry = error.retryable || error.code === 'bad_token';
+    if (mayRetry && performance.now() + waitMs < this.#expiresAt) this.#timer = setTimeout(() => void this.#renew(), waitMs);
   }
 
-  /** @param {string} token @returns {Promise<void>} */
-  #sendRefresh(token) {
+  /** @param {string} token @param {number} round @returns {Promise<void>} */
+  async #sendRefresh(token, round) {
+    if (round !== this.#round) throw connectionLost();
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     let deadline;
-    const answered = new Promise((/** @type {(value?: undefined) => void} */ resolve, reject) => {
-      this.#answer = { resolve, reject };
-      deadline = setTimeout(() => reject(new SignalingError('no_answer', 'The server did not answer the new token.')), ANSWER_MS);
-      this.#send(JSON.stringify({ type: 'refresh', token }));
-    });
-    return answered.finally(() => {
+    try {
+      await new Promise((/** @type {(value?: undefined) => void} */ resolve, reject) => {
+        this.#answer = { resolve, reject };
+        deadline = setTimeout(() => reject(new SignalingError('no_answer', 'The server did not answer the new token.')), ANSWER_MS);
+        this.#send(JSON.stringify({ type: 'refresh', token }));
+      });
+    } finally {
       clearTimeout(deadline);
       this.#answer = null;
-    });
+    }
   }
 }
 

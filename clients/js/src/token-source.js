@@ -3,7 +3,7 @@
  * a guest, an invite, or a user with a token of an identity provider. Owns the refresh token and keeps it in memory only. Does not know
  * connections.
  */
-import { SignalingError } from './codes.js';
+import { SignalingError } from './signaling-error.js';
 import { guestToken, requestGrant } from './http.js';
 
 /**
@@ -86,8 +86,8 @@ class TokenSource {
     if (grant) return grant();
     if (userToken !== undefined) return this.#exchange(userToken);
     if (room === undefined && invite === undefined) throw new SignalingError('no_token', 'Set grant, userToken, room or invite.');
-    if (invite === undefined) return { token: await guestToken({ url, room: room ?? '', user, name, fetch }) };
-    return requestGrant({ url, path: 'auth/token', body: { invite, user, name, refresh: true }, fetch });
+    if (invite === undefined) return { token: await guestToken({ url, fetch, room: room ?? '', user, name }) };
+    return requestGrant({ url, fetch }, 'auth/token', { invite, user, name, refresh: true });
   }
 
   /** @param {NonNullable<TokenSourceOptions['userToken']>} userToken */
@@ -95,9 +95,9 @@ class TokenSource {
     const { url, room, name, fetch } = this.#options;
     if (room === undefined) throw new SignalingError('no_token', 'Set room: userToken gives a token for one room.');
     const provided = typeof userToken === 'function' ? await userToken() : userToken;
-    const { token } = await requestGrant({ url, path: 'auth/exchange', body: { token: provided }, fetch });
+    const { token } = await requestGrant({ url, fetch }, 'auth/exchange', { token: provided });
     const path = `api/rooms/${encodeURIComponent(room)}/join`;
-    return requestGrant({ url, path, body: { name, refresh: true }, token, fetch });
+    return requestGrant({ url, fetch }, path, { name, refresh: true }, { token });
   }
 
   #waitedMs() {
@@ -114,7 +114,7 @@ class TokenSource {
       if (this.#waitedMs() > REPEAT_MS) return this.#setRefreshToken();
       try {
         const { url, fetch } = this.#options;
-        return await requestGrant({ url, path: 'auth/refresh', body: { refreshToken }, fetch, deadlineMs: ANSWER_MS });
+        return await requestGrant({ url, fetch }, 'auth/refresh', { refreshToken }, { deadlineMs: ANSWER_MS });
       } catch (error) {
         const { status } = /** @type {SignalingError} */ (error);
         if (status === 401) return this.#setRefreshToken();

@@ -153,7 +153,7 @@ test('a final refusal of getToken ends the client, and another failure is retrie
   const { SignalingError } = await import('../src/index.js');
   const answers = [() => Promise.reject(new TypeError('network')), () => Promise.reject(new SignalingError('guests_off', '', { status: 401 }))];
   const { SignalingClient } = await import('../src/index.js');
-  const client = new SignalingClient({ url: 'http://x', getToken: () => answers.shift()(), WebSocket: class {}, random: () => 0 });
+  const client = new SignalingClient({ url: 'http://x', getToken: () => answers.shift()(), WebSocket: class {} });
   const joined = client.connect();
   joined.catch(() => {});
   await client.next('state');
@@ -191,13 +191,13 @@ test('leave is sent before the socket closes, and pending messages are rejected'
 test('an invalid frame is an error event without a close, and unknown types are not events', async () => {
   const { client, socket } = await joinedClient();
   const errors = [];
-  client.on('error', ({ code, field }) => errors.push([code, field]));
+  client.on('error', ({ code }) => errors.push(code));
   let states = 0;
   client.on('state', () => (states += 1));
-  for (const junk of ['', '[]', '{"type":1}', '{"type":"offer","seq":1,"from":"x"}']) socket.deliver(junk);
+  for (const junk of ['', '[]', 'null', '{"type":1}', '{"type":"resumed"}']) socket.deliver(junk);
   socket.deliver({ type: 'state' });
   socket.deliver({ type: 'later-invention', seq: 1 });
-  assert.deepEqual(errors, [['bad_frame', 'type'], ['bad_frame', 'type'], ['bad_frame', 'type'], ['bad_frame', 'sdp']]);
+  assert.deepEqual(errors, Array(5).fill('bad_frame'));
   assert.equal(states, 0);
   assert.equal(client.state, 'open');
 });

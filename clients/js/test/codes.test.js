@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { CLOSE_CODES, ERROR_CODES, SignalingError, isRetryable, parseClose } from '../src/codes.js';
+import { CLOSE_CODES, ERROR_CODES } from '../src/codes.js';
+import { SignalingError, isRetryable, parseClose } from '../src/signaling-error.js';
 
 const protocol = readFileSync(new URL('../../../docs/PROTOCOL.md', import.meta.url), 'utf8');
 const section = (title) => protocol.split(/^#{2,3} /m).find((part) => part.startsWith(title));
@@ -26,7 +27,7 @@ test('4000 to 4499 and the codes of a lost server are retryable, and all others 
 test('a close reason has a code and an optional wait', () => {
   assert.deepEqual(parseClose(4005, 'unavailable;500'), { code: 'unavailable', retryMs: 500 });
   assert.deepEqual(parseClose(4000, 'going_away'), { code: 'going_away', retryMs: 0 });
-  assert.deepEqual(parseClose(4005, ''), { code: 'unavailable', retryMs: 0 });
+  assert.deepEqual(parseClose(1001, ''), { code: 'lost', retryMs: 1000 });
   assert.deepEqual(parseClose(1006, ''), { code: 'lost', retryMs: 0 });
   assert.deepEqual(parseClose(1011, 'Some Proxy;soon'), { code: 'lost', retryMs: 0 });
 });

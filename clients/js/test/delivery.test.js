@@ -91,10 +91,11 @@ class StrictServer {
 
 function run(seed, steps) {
   const random = seededRandom(seed);
+  Math.random = random;
   const server = new StrictServer(random);
   const [wire, replies, wanted] = [[], [], new Map(PEERS.map((peer) => [peer, []]))];
   const failures = [];
-  const queue = new SendQueue((text) => wire.push(JSON.parse(text)), { capacity: 1000, random });
+  const queue = new SendQueue((text) => wire.push(JSON.parse(text)), 1000);
   const receive = () => wire.length > 0 && replies.push(server.handle(wire.shift()));
   const reply = () => replies.length > 0 && queue.onReply(replies.shift());
   const send = (data) => {

@@ -69,10 +69,10 @@ test('each permission decides about its tracks', async () => {
     for (const [name, kind] of [['audio', 'audio'], ['video', 'video'], ['screen', 'video'], ['sound', 'audio']]) await tracks.setTrack(name, track(kind, name));
     granted.clear();
     for (const permission of permissions) granted.add(permission);
-    await tracks.update();
+    await tracks.applyAll();
     assert.equal(pc.transceivers.flatMap(({ sender }) => sender.track?.id ?? []).join(' '), expected, permissions.join());
     ['publish', 'share'].forEach((permission) => granted.add(permission));
-    await tracks.update();
+    await tracks.applyAll();
     assert.deepEqual(sent(pc), ['audio sendrecv', 'video sendrecv', 'screen sendrecv', 'sound sendrecv']);
   }
 });
@@ -82,10 +82,10 @@ test('a sendonly transceiver is inactive without permission', async () => {
   await tracks.setTrack('video', track('video'));
   pc.transceivers[0].direction = 'sendonly';
   granted.clear();
-  await tracks.update();
+  await tracks.applyAll();
   assert.deepEqual(sent(pc), ['nothing inactive']);
   granted.add('publish');
-  await tracks.update();
+  await tracks.applyAll();
   assert.deepEqual(sent(pc), ['video sendonly']);
 });
 

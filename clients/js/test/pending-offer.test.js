@@ -1,7 +1,7 @@
 /** Repeated offers and ICE restarts repair frames that are lost between two sides. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
-import { SignalingError } from '../src/codes.js';
+import { SignalingError } from '../src/signaling-error.js';
 import { mockTime, restoreTime } from './mock-time.js';
 import { seededRandom } from './scripted-server.js';
 import { createSide, settle } from './scripted-rtc.js';

@@ -1,7 +1,7 @@
 /** The permissions of a peer, the lobby, and the actions of a moderator. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, mock, test } from 'node:test';
-import { SignalingError } from '../src/codes.js';
+import { SignalingError } from '../src/signaling-error.js';
 import { Room } from '../src/room.js';
 import { rejectDataChannels } from '../src/sdp.js';
 import { mockTime, restoreTime } from './mock-time.js';

@@ -1,7 +1,8 @@
 /** After a final refusal of a description both sides return to `stable` and can go on. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, mock, test } from 'node:test';
-import { ERROR_CODES, SignalingError, isRetriedByQueue } from '../src/codes.js';
+import { ERROR_CODES } from '../src/codes.js';
+import { SignalingError, isRetriedByQueue } from '../src/signaling-error.js';
 import { mockTime, restoreTime } from './mock-time.js';
 import { createSide, settle } from './scripted-rtc.js';
 import { seededRandom } from './scripted-server.js';
@@ -44,7 +45,7 @@ async function refuseForGood(side, code) {
     await settle();
     await settle();
     if (side.errors.length > 0) return;
-    await tick(250 * 2 ** n);
+    await tick(1000);
   }
 }
 
@@ -109,7 +110,7 @@ test('the same offer is not sent again, however long the application waits', asy
   assert.deepEqual([side.sent.length, codes(side)], [count, ['too_large']]);
 });
 
-test('an offer that found a full queue is sent again at growing intervals, and reported once', async () => {
+test('an offer that found a full queue is sent again at intervals, and reported once', async () => {
   const side = await createSideWithChange(false, { firesAfterRollback: true });
   await refuseForGood(side, 'queue_full');
   const before = typesSent(side).filter((type) => type === 'offer').length;
@@ -153,19 +154,119 @@ test('after a refusal new permissions and a new snapshot bring the offer again',
   }
 });
 
-test('the first offer with a data channel is kept until the peer offers, because a rollback would lose the channel', async () => {
-  const side = createSide(false, { random: () => 0, accepted: false });
+/** The descriptions of a negotiation, and how a side comes to send one. */
+const DESCRIPTIONS = {
+  'first offer': { type: 'offer', isFirst: true },
+  'later offer': { type: 'offer', isFirst: false },
+  'first answer': { type: 'answer', isFirst: true },
+  'later answer': { type: 'answer', isFirst: false },
+};
+
+/** The server accepts all pending messages of a side. */
+async function acceptAll(side) {
+  for (const message of side.messages) message.resolve({ type: 'ack', id: message.id });
+  await settle();
+}
+
+/** Brings a side to the point at which its latest message is the description. */
+async function sendDescription(side, { type, isFirst }, sections) {
+  const kinds = isFirst ? sections : ['audio', ...sections];
+  if (!isFirst) {
+    side.pc.text = () => sdpWith('audio');
+    await side.receive({ type: 'offer', id: 1, sdp: sdpWith('audio') });
+    await acceptAll(side);
+  }
+  side.pc.text = () => sdpWith(...kinds);
+  if (type === 'offer') side.pc.requestNegotiation();
+  else void side.receive({ type: 'offer', id: 2, sdp: sdpWith(...kinds) });
+  await settle();
+  await settle();
+  assert.equal(side.sent.at(-1).type, type);
+}
+
+/** The server refuses the latest description, and each copy of it. */
+async function refuseAll(side, type, code, sdp) {
+  for (let n = 0; side.errors.length === 0 && n < 10; n += 1) {
+    side.messages.findLast(({ frame }) => frame.type === type).reject(new SignalingError(code));
+    await settle();
+    await settle();
+    if (side.errors.length > 0) return;
+    await tick(1000);
+    // After a refused answer the other side repeats its offer.
+    if (type === 'answer') void side.receive({ type: 'offer', id: 3 + n, sdp });
+    await settle();
+    await settle();
+  }
+}
+
+for (const [name, description] of Object.entries(DESCRIPTIONS)) {
+  for (const code of FINAL_CODES) {
+    for (const section of ['video', 'application']) {
+      for (const next of ['this side', 'the other side']) {
+        test(`a ${name} with ${section} is refused with ${code}, and then ${next} offers`, async () => {
+          const side = createSide(description.type === 'answer', { random: () => 0, accepted: false });
+          const first = side.pc;
+          await sendDescription(side, description, [section]);
+          await refuseAll(side, description.type, code, sdpWith(section));
+          // The side that could not answer offers its own media on the new connection.
+          const state = name === 'first answer' ? 'have-local-offer' : 'stable';
+          assert.deepEqual([side.pc.signalingState, codes(side)], [state, [code]]);
+          assert.deepEqual([side.pc !== first, side.replaced], [description.isFirst, Number(description.isFirst)], 'a first description needs a new connection');
+          if (description.type === 'answer') assert.deepEqual(side.sent.filter(({ type }) => type === 'rollback').length, 1);
+          await acceptAll(side);
+
+          if (next === 'this side') {
+            side.pc.text = () => sdpWith('audio', 'audio', 'audio');
+            side.pc.requestNegotiation();
+            side.negotiation.onChange();
+            await tick(2000);
+            const offer = side.messages.findLast(({ frame }) => frame.type === 'offer');
+            await acceptAll(side);
+            await side.receive({ type: 'answer', re: offer.id, sdp: sdpWith('audio', 'audio', 'audio') });
+          } else {
+            // Its own offer may be pending.
+            const answered = side.receive({ type: 'offer', id: 50, sdp: sdpWith('audio') });
+            await settle();
+            await acceptAll(side);
+            await answered;
+          }
+          assert.deepEqual([side.pc.signalingState, codes(side)], ['stable', [code]]);
+          assert.ok(side.pc.agreed.every(Boolean), 'both sides have agreed');
+          side.negotiation.stop();
+        });
+      }
+    }
+  }
+}
+
+test('a first offer that the peer cannot answer needs a new connection, and is reported once', async () => {
+  const side = createSide(false, { random: () => 0 });
   side.pc.text = () => sdpWith('audio', 'application');
   side.pc.requestNegotiation();
   await settle();
-  await refuseForGood(side, 'too_large');
-  assert.deepEqual([side.pc.signalingState, codes(side)], ['have-local-offer', ['too_large']]);
-  side.pc.text = () => sdpWith('application');
-  await tick(2000);
-  assert.deepEqual(typesSent(side), ['offer', 'offer']);
-  await refuseForGood(side, 'too_large');
-  await side.receive({ type: 'offer', id: 4, sdp: sdpWith('audio') });
-  assert.deepEqual([side.sent.at(-1).type, side.sent.at(-1).re, side.pc.signalingState], ['answer', 4, 'stable']);
+  await side.receive({ type: 'rollback', re: side.messages.at(-1).id });
+  for (let n = 0; n < 5; n += 1) await tick(2000);
+  assert.deepEqual([side.pc.signalingState, side.replaced, codes(side), typesSent(side)], ['stable', 1, ['offer_refused'], ['offer']]);
+  // The peer may be able to answer it later.
+  for (let n = 0; n < 5; n += 1) await tick(2000);
+  assert.deepEqual([codes(side), typesSent(side)], [['offer_refused'], ['offer', 'offer']]);
+  side.negotiation.stop();
+});
+
+test('a refused copy of a first answer does not end a connection whose later answer may be accepted', async () => {
+  const side = createSide(true, { accepted: false });
+  const first = side.pc;
+  void side.receive({ type: 'offer', id: 1, sdp: sdpWith('audio') });
+  await settle();
+  void side.receive({ type: 'offer', id: 2, sdp: sdpWith('audio') });
+  await settle();
+  const [refused, accepted] = side.messages.filter(({ frame }) => frame.type === 'answer');
+  refused.reject(new SignalingError('too_large'));
+  await settle();
+  accepted.resolve({ type: 'ack', id: accepted.id });
+  await settle();
+  assert.deepEqual([side.pc === first, side.pc.signalingState], [true, 'stable']);
+  side.negotiation.stop();
 });
 
 test('a rollback that names another offer changes nothing', async () => {

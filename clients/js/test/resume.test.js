@@ -147,7 +147,7 @@ test('after a gap in seq or a half-open connection the client resumes at its las
 
 test('an invalid entry is reported and counted', async () => {
   const context = await createResumableClient();
-  context.socket.deliver({ type: 'offer', seq: 1, from: BOB, id: 1 });
+  context.socket.deliver({ type: 7, seq: 1 });
   context.socket.deliver(offer(2, 2));
   assert.deepEqual(context.received.map(([name, { code, seq }]) => [name, code ?? seq]), [['error', 'bad_frame'], ['offer', 2]]);
 });

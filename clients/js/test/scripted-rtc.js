@@ -87,15 +87,15 @@ export class ScriptedConnection extends EventTarget {
 
   gather(candidate) {
     const event = new Event('icecandidate');
-    event.candidate = candidate === null ? null : { toJSON: () => ({ candidate }) };
+    event.candidate = candidate === null ? null : { candidate, toJSON: () => ({ candidate }) };
     this.dispatchEvent(event);
   }
 }
 
 /** Creates one side. With `accepted`, its server accepts each frame at once. */
-export function createSide(polite, { accepted = true, ...options } = {}) {
-  const pc = new ScriptedConnection();
-  const side = { pc, sent: [], messages: [], errors: [], onSent: null };
+export function createSide(polite, { accepted = true, random, ...options } = {}) {
+  if (random) Math.random = random;
+  const side = { pc: new ScriptedConnection(), sent: [], messages: [], errors: [], replaced: 0, onSent: null };
   let id = 0;
   const post = (frame) => {
     const message = new PendingMessage(frame);
@@ -107,7 +107,15 @@ export function createSide(polite, { accepted = true, ...options } = {}) {
     side.onSent?.(side.sent.at(-1));
     return message;
   };
-  side.negotiation = new Negotiation({ pc, polite, post, onError: (error) => side.errors.push(error), ...options });
+  const replaceConnection = () => {
+    const { text, firesAfterRollback } = side.pc;
+    side.replaced += 1;
+    side.pc = Object.assign(new ScriptedConnection(), { text, firesAfterRollback });
+    side.pc.requestNegotiation();
+    return side.pc;
+  };
+  const onError = (error) => side.errors.push(error);
+  side.negotiation = new Negotiation({ pc: side.pc, polite, post, onError, replaceConnection, isReachable: () => true, mayUseData: () => true, ...options });
   side.receive = (frame) => side.negotiation.receive({ seq: 1, from: 'x', ...frame });
   return side;
 }

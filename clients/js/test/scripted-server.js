@@ -99,15 +99,15 @@ export function scriptedServer() {
   return server;
 }
 
-/** Connects a client to a scripted server. `random` gives 0, so waits have no jitter. */
-export async function connectClient(options = {}) {
+/** Connects a client to a scripted server. `random` is the jitter: 0 is none. */
+export async function connectClient({ random = () => 0, ...options } = {}) {
+  Math.random = random;
   const server = scriptedServer();
   const states = [];
   const client = new SignalingClient({
     url: 'http://signal.example',
     getToken: () => 'T',
     WebSocket: server.WebSocket,
-    random: () => 0,
     ...options,
   });
   client.on('state', (state) => states.push(state));

@@ -4,15 +4,13 @@ import { SendQueue } from '../src/send-queue.js';
 import { mockTime, restoreTime } from './mock-time.js';
 
 /** Creates a queue and records its frames: `2:b` is message b with id 2. */
-function createQueue(options = {}) {
+function createQueue({ capacity } = {}) {
+  Math.random = () => 0;
   const wire = [];
-  const queue = new SendQueue(
-    (text) => {
-      const { id, data, type, re } = JSON.parse(text);
-      wire.push(`${id}:${data ?? type}${re === undefined ? '' : `/${re}`}`);
-    },
-    { random: () => 0, ...options },
-  );
+  const queue = new SendQueue((text) => {
+    const { id, data, type, re } = JSON.parse(text);
+    wire.push(`${id}:${data ?? type}${re === undefined ? '' : `/${re}`}`);
+  }, capacity);
   const message = (data, to) => {
     const sending = queue.push({ type: 'message', to, data });
     sending.outcome = null;
@@ -137,10 +135,12 @@ test('an id with an unknown outcome is sent again first and unchanged', withTime
 }));
 
 test('a message to a mailbox that stays full is rejected at the end', withTimers(async () => {
-  const { queue, message, refuse } = createQueue({ giveUpMs: 1000 });
+  const { queue, message, refuse } = createQueue();
   queue.open(1000);
   const sending = message('a');
-  for (let waited = 0; waited < 1000; waited += 500) {
+  for (let waited = 0; waited < 15_000; waited += 500) {
+    await settle();
+    assert.equal(sending.outcome, null);
     refuse(sending.id, 'peer_backlogged', 500);
     mock.timers.tick(500);
   }

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, afterEach, before, beforeEach, describe, mock, test } from 'node:test';
-import { SignalingError, tokenSource } from '../src/index.js';
+import { SignalingError } from '../src/index.js';
+import { tokenSource } from '../src/token-source.js';
 import { connectClient, joinedFrame } from './scripted-server.js';
 import { mockTime, restoreTime } from './mock-time.js';
 

@@ -1,8 +1,7 @@
-/** The golden vectors of the protocol: the client parses each server frame and emits its event. */
+/** The golden vectors of the protocol: the client emits the event of each server frame. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { test } from 'node:test';
-import { parseFrame } from '../src/index.js';
 import { connectClient, joinedFrame } from './scripted-server.js';
 
 const directory = new URL('../../../docs/schema/vectors/', import.meta.url);
@@ -29,7 +28,7 @@ for (const { file, direction, cases } of files) {
 
 async function assertFrameIsHandled(frame) {
   const text = typeof frame === 'string' ? frame : JSON.stringify(frame);
-  const { type, seq, id, code } = parseFrame(text);
+  const { type, seq, id, code } = JSON.parse(text);
   const { client, socket } = await connectClient();
   socket.open();
   if (type !== 'joined' && type !== 'waiting') {

@@ -5,12 +5,8 @@
  */
 export declare class Backoff {
     #private;
-    /** @param {{ baseMs?: number, capMs?: number, random?: () => number }} [options] */
-    constructor({ baseMs, capMs, random }?: {
-        baseMs?: number;
-        capMs?: number;
-        random?: () => number;
-    });
+    /** @param {number} [baseMs] the first bound @param {number} [capMs] the highest bound */
+    constructor(baseMs?: number, capMs?: number);
     /**
      * Returns the next wait in milliseconds. The jitter is added to `floorMs`, the wait that the
      * server asked for.

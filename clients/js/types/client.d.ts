@@ -1,9 +1,4 @@
-/**
- * A client of the signaling protocol: keeps one peer connected to one room, emits typed events, and
- * settles each outgoing message with the reply of the server. Owns the order in which its parts
- * act. Does not know WebRTC (see peer.js) or the page (see room.js).
- */
-import { SignalingError } from './codes.js';
+import { SignalingError } from './signaling-error.js';
 import { TypedEmitter } from './typed-emitter.js';
 export type Joined = import('./messages.js').Joined;
 export type Resumed = import('./messages.js').Resumed;
@@ -41,10 +36,6 @@ export type ClientOptions = {
      * how many messages may be pending, sent or not
      */
     queueCapacity?: number;
-    /**
-     * the source of jitter
-     */
-    random?: () => number;
     /**
      * where the resume
      * handle (never a token) survives a reload, so that the next page takes over this peer; default:
@@ -191,6 +182,10 @@ export declare class SignalingClient extends TypedEmitter<ClientEvents> {
      * when its network changes; call it where there are no such events, as in a native app.
      */
     wake(): void;
-    /** Leaves the room for ever. Synchronous, so that a page can call it on `pagehide`. */
-    leave(): void;
+    /**
+     * Leaves the room for ever. Synchronous, so that a page can call it on `pagehide`.
+     *
+     * @param {SignalingError} [reason] the error of the state `closed`
+     */
+    leave(reason?: SignalingError): void;
 }

@@ -6,15 +6,19 @@
  * allow, and a proxy may answer instead of the server. Then the error is `unreadable` and names the
  * likely cause. Only an error with a `status` is a verdict of the server.
  */
-import { SignalingError } from './codes.js';
-export type Fetch = typeof globalThis.fetch;
+import { SignalingError } from './signaling-error.js';
+export type Server = {
+    url?: string | URL;
+    fetch?: typeof globalThis.fetch;
+};
 export type Grant = {
     token: string;
     refreshToken?: string;
     expiresIn?: number;
 };
 /**
- * @typedef {typeof globalThis.fetch} Fetch
+ * @typedef {{ url?: string | URL, fetch?: typeof globalThis.fetch }} Server `url`: its base address;
+ *   default: the origin of the page
  * @typedef {{ token: string, refreshToken?: string, expiresIn?: number }} Grant `expiresIn` in
  *   seconds
  */
@@ -35,53 +39,44 @@ export declare function signalAddress(base: string | URL | undefined, since?: nu
 /**
  * Requests a token for a guest: `POST /auth/token` without an API key.
  *
- * @param {{ url?: string | URL, room: string, user?: string, name?: string,
- *   fetch?: Fetch }} options
+ * @param {Server & { room: string, user?: string, name?: string }} options
  * @returns {Promise<string>} rejected with a {@link SignalingError}
  */
-export declare function guestToken({ url, room, user, name, fetch }: {
-    url?: string | URL;
+export declare function guestToken({ room, user, name, ...server }: Server & {
     room: string;
     user?: string;
     name?: string;
-    fetch?: Fetch;
 }): Promise<string>;
 /**
  * `POST /auth/token` or another endpoint that answers with a token.
  *
- * @param {{ url?: string | URL, path: string, body: Record<string, unknown>, token?: string,
- *   fetch?: Fetch, deadlineMs?: number }} options `token`: of the caller
+ * @param {Server} server
+ * @param {string} path
+ * @param {Record<string, unknown>} body
+ * @param {{ token?: string, deadlineMs?: number }} [options] `token`: of the caller
  * @returns {Promise<Grant>}
  */
-export declare function requestGrant({ body, token, ...options }: {
-    url?: string | URL;
-    path: string;
-    body: Record<string, unknown>;
+export declare function requestGrant(server: Server, path: string, body: Record<string, unknown>, { token, deadlineMs }?: {
     token?: string;
-    fetch?: Fetch;
     deadlineMs?: number;
 }): Promise<Grant>;
 /**
  * Exchanges a token for a ticket, which opens one connection within half a minute.
  *
- * @param {{ url?: string | URL, token: string, fetch?: Fetch }} options
+ * @param {Server & { token: string }} options
  * @returns {Promise<string>} rejected with a {@link SignalingError}
  */
-export declare function ticketFor({ url, token, fetch }: {
-    url?: string | URL;
+export declare function ticketFor({ token, ...server }: Server & {
     token: string;
-    fetch?: Fetch;
 }): Promise<string>;
 /**
  * Asks over HTTP why an upgrade failed, because a browser cannot read the status of an upgrade.
  *
- * @param {{ url?: string | URL, token?: string, resume?: string, fetch?: Fetch }} options a token,
- *   or a handle
+ * @param {Server} server
+ * @param {{ token?: string, resume?: string }} credential a token, or a handle
  * @returns {Promise<SignalingError>}
  */
-export declare function fetchRefusal({ url, token, resume, fetch }: {
-    url?: string | URL;
+export declare function fetchRefusal(server: Server, { token, resume }: {
     token?: string;
     resume?: string;
-    fetch?: Fetch;
 }): Promise<SignalingError>;

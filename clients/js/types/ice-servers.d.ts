@@ -2,7 +2,7 @@
  * The ICE servers that this browser accepts. A browser refuses a whole configuration because of one
  * server, for example Firefox because of a `stuns:` URL. Owns no connection.
  */
-import { SignalingError } from './codes.js';
+import { SignalingError } from './signaling-error.js';
 /**
  * Calls `apply` with the configuration, or without the URLs of ICE servers that this browser
  * refuses.

@@ -1,16 +1,13 @@
 /**
  * `@signalbox/client`: the client of the `signalbox.v1` signaling protocol. Start at client.js;
- * peer.js adds WebRTC, and room.js combines both. The file `signalbox.js` of a server has the same
- * exports.
+ * peer.js adds WebRTC, and room.js combines both. What a first call does not need has its own entry
+ * point: token-source.js and codes.js. `npm run size` prints the size of each entry point.
  */
-export { Backoff } from './backoff.js';
 export { SignalingClient } from './client.js';
-export { CLOSE_CODES, ERROR_CODES, LOCAL_CODES, SignalingError, isRetryable } from './codes.js';
 export { guestToken, ticketFor } from './http.js';
-export { parseFrame } from './messages.js';
 export { Peer } from './peer.js';
 export { Room } from './room.js';
-export { tokenSource } from './token-source.js';
+export { SignalingError, isRetryable } from './signaling-error.js';
 export type ClientOptions = import('./client.js').ClientOptions;
 export type ClientState = import('./client.js').ClientState;
 export type HandleStorage = import('./resume-handle.js').HandleStorage;
@@ -21,7 +18,6 @@ export type PeerEntry = import('./messages.js').PeerEntry;
 export type WaitingPeer = import('./messages.js').WaitingPeer;
 export type RoomInfo = import('./messages.js').RoomInfo;
 export type Grant = import('./http.js').Grant;
-export type TokenSourceOptions = import('./token-source.js').TokenSourceOptions;
 export type Message = import('./messages.js').Message;
 export type PeerOptions = import('./peer.js').PeerOptions;
 export type PeerState = import('./peer.js').PeerState;
@@ -38,7 +34,6 @@ export type RoomOptions = import('./room.js').RoomOptions;
  * @typedef {import('./messages.js').WaitingPeer} WaitingPeer
  * @typedef {import('./messages.js').RoomInfo} RoomInfo
  * @typedef {import('./http.js').Grant} Grant
- * @typedef {import('./token-source.js').TokenSourceOptions} TokenSourceOptions
  * @typedef {import('./messages.js').Message} Message
  * @typedef {import('./peer.js').PeerOptions} PeerOptions
  * @typedef {import('./peer.js').PeerState} PeerState

@@ -26,6 +26,8 @@ export declare class LocalTracks {
      * @param {(permission: string) => boolean} may whether this side has the permission now
      */
     constructor(pc: TrackConnection, may: (permission: string) => boolean);
+    /** Uses another connection, see {@link applyAll}. @param {TrackConnection} pc */
+    connect(pc: TrackConnection): void;
     /** Adds receivers, so that a side without tracks has sections to offer. */
     addReceivers(): void;
     /**
@@ -38,6 +40,6 @@ export declare class LocalTracks {
      *   stream, because Chromium may ignore `setStreams`
      */
     setTrack(name: string, track: MediaStreamTrack | null, stream?: MediaStream): Promise<void>;
-    /** Applies the permissions of this side again, if they have changed. */
-    update(): Promise<void>;
+    /** Sends all tracks that the permissions allow. */
+    applyAll(): Promise<void[]>;
 }

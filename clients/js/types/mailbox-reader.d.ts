@@ -4,10 +4,10 @@
  */
 export declare class MailboxReader {
     #private;
+    /** The last entry that was read; a resumed mailbox continues after it. */
+    seq: number;
     /** @param {(seq: number) => void} sendReceived sends the frame `received` */
     constructor(sendReceived: (seq: number) => void);
-    /** The last entry that was read; a resumed mailbox continues after it. */
-    get seq(): number;
     /**
      * Starts with the mailbox of a new peer.
      *
@@ -16,19 +16,13 @@ export declare class MailboxReader {
      */
     start(seq: number, backlog: number): void;
     /**
-     * Continues the same mailbox on a new connection; `since` has acknowledged the entries so far.
+     * Continues on a new connection, whose `since` has acknowledged the entries so far, or with a new
+     * mailbox of the same peer. The new mailbox may repeat messages of the old one.
      *
      * @param {number} backlog
+     * @param {number} [seq] of a new mailbox: the number before its first entry
      */
-    resume(backlog: number): void;
-    /**
-     * Continues with a new mailbox of the same peer. It may repeat messages of the old mailbox.
-     *
-     * @param {number} seq the number before the first entry
-     * @param {number} backlog
-     * @param {(peerId: string) => boolean} isKnown whether the mailbox may hold messages of this peer
-     */
-    restart(seq: number, backlog: number, isKnown: (peerId: string) => boolean): void;
+    resume(backlog: number, seq?: number): void;
     stop(): void;
     /**
      * Reads a frame and decides: `deliver` it, ignore it as a `double`, or drop the connection
@@ -38,7 +32,7 @@ export declare class MailboxReader {
      * @param {number} [characters] the length of the frame
      * @returns {'deliver' | 'double' | 'gap'}
      */
-    read(frame: {
+    read({ type, seq, from, id, peerId }: {
         type: string;
         seq?: number;
         from?: string;

@@ -9,18 +9,20 @@ export declare class Negotiation {
      * @param {{
      *   pc: RTCPeerConnection, polite: boolean,
      *   post: (frame: ClientFrame) => PendingMessage, onError: (error: unknown) => void,
-     *   isReachable?: () => boolean, random?: () => number, mayUseData?: () => boolean,
-     * }} options `post` adds the target; `isReachable`: whether this side and the peer are both
-     *   connected, as far as this side knows; `mayUseData`: whether this side may have data channels
+     *   replaceConnection: () => RTCPeerConnection, isReachable: () => boolean,
+     *   mayUseData: () => boolean,
+     * }} options `post` adds the target; `replaceConnection` closes the connection and returns a new
+     *   one with the same media; `isReachable`: whether this side and the peer are both connected, as
+     *   far as this side knows; `mayUseData`: whether this side may have data channels
      */
-    constructor({ pc, polite, post, onError, isReachable, random, mayUseData }: {
+    constructor(options: {
         pc: RTCPeerConnection;
         polite: boolean;
         post: (frame: ClientFrame) => PendingMessage;
         onError: (error: unknown) => void;
-        isReachable?: () => boolean;
-        random?: () => number;
-        mayUseData?: () => boolean;
+        replaceConnection: () => RTCPeerConnection;
+        isReachable: () => boolean;
+        mayUseData: () => boolean;
     });
     /** Handles a frame of the peer after all earlier frames. @param {NegotiationFrame} frame */
     receive(frame: NegotiationFrame): Promise<void>;

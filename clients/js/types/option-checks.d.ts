@@ -4,10 +4,9 @@
  */
 export declare function checkClientOptions({ url, token, getToken, WebSocket, fetch }: import('./client.js').ClientOptions): void;
 /**
- * @param {{ room?: unknown, getToken?: unknown }} options
+ * @param {{ room?: unknown }} options
  * @throws {SignalingError} `bad_option` or `not_supported`
  */
-export declare function checkRoomOptions({ room, getToken }: {
+export declare function checkRoomOptions({ room }: {
     room?: unknown;
-    getToken?: unknown;
 }): void;

@@ -5,11 +5,9 @@
  * No event tells a page that the machine slept, but its timers are late then.
  */
 /**
- * @param {{ onWake: () => void, onHide: () => void }} callbacks `onWake`: a socket may be dead,
- *   because the page was frozen or hidden, or the network has changed; `onHide`: the page closes
+ * @param {() => void} onWake a socket may be dead, because the page was frozen or hidden, or the
+ *   network has changed
+ * @param {() => void} onHide the page closes
  * @returns {() => void} removes the listeners
  */
-export declare function watchPage({ onWake, onHide }: {
-    onWake: () => void;
-    onHide: () => void;
-}): () => void;
+export declare function watchPage(onWake: () => void, onHide: () => void): () => void;

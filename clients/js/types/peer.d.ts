@@ -50,8 +50,8 @@ export type PeerEvents = {
 /** @extends {TypedEmitter<PeerEvents>} */
 export declare class Peer extends TypedEmitter<PeerEvents> {
     #private;
-    /** @readonly @type {RTCPeerConnection} */
-    readonly pc: RTCPeerConnection;
+    /** Replaced after the final refusal of a first description. @type {RTCPeerConnection} */
+    pc: RTCPeerConnection;
     /** One channel for the application; null until it is open. @type {RTCDataChannel | null} */
     dataChannel: RTCDataChannel | null;
     /** @param {PeerOptions} options */

@@ -18,24 +18,17 @@
 export type PendingMessage = import('./send-queue.js').PendingMessage;
 export declare class PendingOffer {
     #private;
+    /** The latest copy; null without a pending offer. @type {PendingMessage | null} */
+    latest: PendingMessage | null;
+    /** @param {() => void} onRepeat @param {() => boolean} isReachable whether an answer may come now */
+    constructor(onRepeat: () => void, isReachable: () => boolean);
     /**
-     * @param {{ onRepeat: () => void, isReachable: () => boolean, random?: () => number }} options
-     *   `isReachable`: whether an answer may come now
+     * @param {PendingMessage} offer
+     * @param {boolean} [isCopy] whether it repeats the pending offer
      */
-    constructor({ onRepeat, isReachable, random }: {
-        onRepeat: () => void;
-        isReachable: () => boolean;
-        random?: () => number;
-    });
-    get isOpen(): boolean;
-    /** @param {PendingMessage} offer a new offer */
-    start(offer: PendingMessage): void;
-    /** @param {PendingMessage} copy a copy of the offer */
-    repeat(copy: PendingMessage): void;
+    start(offer: PendingMessage, isCopy?: boolean): void;
     /** The offer was answered or rolled back, or the negotiation stops. */
     stop(): void;
-    /** @param {PendingMessage} copy */
-    isLatest(copy: PendingMessage): boolean;
     /** @param {number | undefined} offerId the offer that an answer names */
     isAnsweredBy(offerId: number | undefined): boolean;
     /** The peer offers too, so it may not have received this offer. */

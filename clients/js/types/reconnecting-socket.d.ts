@@ -1,6 +1,5 @@
-import { SignalingError } from './codes.js';
+import { SignalingError } from './signaling-error.js';
 export type ErrorFrame = import('./messages.js').ErrorFrame;
-export type SocketClose = import('./signal-socket.js').SocketClose;
 export type Credential = {
     token: string;
     resume?: undefined;
@@ -16,7 +15,6 @@ export type ConnectOptions = {
     url?: string | URL;
     WebSocket?: typeof WebSocket;
     fetch?: typeof fetch;
-    random?: () => number;
     handleStorage?: import('./resume-handle.js').HandleStorage | null;
 };
 export type SocketCallbacks = {
@@ -24,13 +22,15 @@ export type SocketCallbacks = {
      * the last entry of the mailbox that was read
      */
     since: () => number;
-    onText: (text: unknown) => void;
+    onText: (text: string) => void;
     /**
      * the socket is closed, or a new one replaces it
      */
     onDown: () => void;
-    onConnecting: () => void;
-    onWaiting: (error: SignalingError, retryInMs: number) => void;
+    onState: (state: 'connecting' | 'waiting', details?: {
+        error: SignalingError;
+        retryInMs: number;
+    }) => void;
     /**
      * no attempt follows
      */

@@ -11,11 +11,13 @@ export declare class RemoteTracks {
      * @param {{ onTrack: (event: RTCTrackEvent) => void, onChange: () => void, signal: AbortSignal }} options
      *   `onChange`: a track was added or removed
      */
-    constructor(pc: RTCPeerConnection, { onTrack, onChange, signal }: {
+    constructor(pc: RTCPeerConnection, options: {
         onTrack: (event: RTCTrackEvent) => void;
         onChange: () => void;
         signal: AbortSignal;
     });
+    /** Receives from this connection only. @param {RTCPeerConnection} pc */
+    connect(pc: RTCPeerConnection): void;
     /** Stream id → the stream as the sender has grouped it, with at least one live track. */
     get streams(): Map<string, MediaStream>;
 }

@@ -18,22 +18,23 @@ export type HandleStorage = {
 };
 export declare class ResumeHandle {
     #private;
+    /** Null without a peer to resume. @type {string | null} */
+    value: string | null;
+    /** Whether an earlier page left the handle, so that this client takes over its peer. */
+    takesOver: boolean;
+    /** How long the handle is valid after the connection is lost. */
+    windowMs: number;
     /** @param {HandleStorage | null} [storage] null: the handle does not survive a reload */
     constructor(storage?: HandleStorage | null);
-    /** Null without a peer to resume. */
-    get value(): string | null;
-    /** Whether an earlier page left the handle, so that this client takes over its peer. */
-    get takesOver(): boolean;
-    /** How long the handle is valid after the connection is lost. */
-    get windowMs(): number;
-    /** Reads and removes the handle of an earlier page, and listens for the end of this page. */
+    /** Reads and removes the handle of an earlier page. */
     open(): void;
     /**
-     * @param {string | null} value the handle of the latest frame
+     * @param {unknown} value the handle of the latest frame; null: the handle is no longer valid
      * @param {number} [windowMs] the resume window
      */
-    renew(value: string | null, windowMs?: number): void;
-    /** The handle is no longer valid. */
-    forget(): void;
-    close(): void;
+    renew(value: unknown, windowMs?: number): void;
+    /** The page closes. */
+    store(): void;
+    /** The page is open again. */
+    remove(): void;
 }

@@ -19,7 +19,6 @@ export type ServerFrame = import('./messages.js').ServerFrame;
 export type PermissionsChange = Omit<import('./messages.js').PermissionsFrame, 'seq'>;
 export type SelfChange = import('./messages.js').IceServersFrame | PermissionsChange | import('./messages.js').RoomUpdated;
 export declare class RoomState {
-    #private;
     /** Null before the first `joined`. @type {Joined | Resumed | null} */
     self: Joined | Resumed | null;
     /** peerId → entry. @type {Map<string, PeerEntry>} */
@@ -28,20 +27,24 @@ export declare class RoomState {
     waiting: Map<string, WaitingPeer>;
     /** Whether this peer has the permission now. @param {string} permission */
     may(permission: string): boolean;
-    /** @param {PeerEntry[]} peers @param {WaitingPeer[]} [waiting] */
-    replacePeers(peers: PeerEntry[], waiting?: WaitingPeer[]): void;
+    /**
+     * @param {Joined | Resumed | null} self
+     * @param {PeerEntry[]} [peers]
+     * @param {WaitingPeer[]} [waiting]
+     */
+    replace(self: Joined | Resumed | null, peers?: PeerEntry[], waiting?: WaitingPeer[]): void;
     /**
      * Applies a frame about another peer.
      *
-     * @param {ServerFrame} frame
+     * @param {any} frame
+     * @returns {any} the detail of its event: the record of a new or changed peer, or the frame
      */
-    applyPresence(frame: ServerFrame): void;
+    applyPresence(frame: any): any;
     /**
      * Applies a change of the room or of this peer.
      *
      * @param {SelfChange} change
-     * @returns {[name: 'room-updated' | 'permissions' | 'ice-servers', detail: any][]} the events to
-     *   emit
+     * @returns {[name: any, detail: any][]} the events to emit
      */
-    applyChange(change: SelfChange): [name: 'room-updated' | 'permissions' | 'ice-servers', detail: any][];
+    applyChange({ type, ...frame }: SelfChange): [name: any, detail: any][];
 }

@@ -23,7 +23,7 @@
  * "The store" is Redis, where the server keeps the mailboxes. Without it a server delivers a message
  * directly if the target is connected to the same process.
  */
-import { SignalingError } from './codes.js';
+import { SignalingError } from './signaling-error.js';
 export type Ack = import('./messages.js').Ack;
 export type ErrorFrame = import('./messages.js').ErrorFrame;
 export type ClientFrame = {
@@ -35,12 +35,6 @@ export type ClientFrame = {
 /** One outgoing message in the queue. */
 export declare class PendingMessage {
     frame: ClientFrame;
-    /** @type {(ack: Ack) => void} */
-    resolve: (ack: Ack) => void;
-    /** @type {(error: SignalingError) => void} */
-    reject: (error: SignalingError) => void;
-    /** Settles with the final reply of the server. @type {Promise<Ack>} */
-    done: Promise<Ack>;
     /**
      * The message id, set when the message is sent. It is removed again when a refusal is final for
      * the id, so that the retry uses a new id.
@@ -48,18 +42,18 @@ export declare class PendingMessage {
      * @type {number | undefined}
      */
     id: number | undefined;
-    /**
-     * - `ready`: may be sent, now or again
-     * - `sent`: in flight on the current connection
-     * - `refused`: waits for the retry
-     *
-     * @type {'ready' | 'sent' | 'refused'}
-     */
-    state: 'ready' | 'sent' | 'refused';
+    /** Whether the message is in flight on the current connection. */
+    isSent: boolean;
+    /** The temporary refusal, while the message waits for its retry. @type {SignalingError | undefined} */
+    refusal: SignalingError | undefined;
     /** When the mailbox of a target was first full. @type {number | undefined} */
     backloggedAt: number | undefined;
-    /** The latest temporary refusal. @type {SignalingError | undefined} */
-    refusal: SignalingError | undefined;
+    /** @type {(ack: Ack) => void} */
+    resolve: (ack: Ack) => void;
+    /** @type {(error: SignalingError) => void} */
+    reject: (error: SignalingError) => void;
+    /** Settles with the final reply of the server. @type {Promise<Ack>} */
+    done: Promise<Ack>;
     /** @param {ClientFrame} frame */
     constructor(frame: ClientFrame);
     /**
@@ -80,15 +74,9 @@ export declare class SendQueue {
     #private;
     /**
      * @param {(text: string) => void} transmit
-     * @param {{ capacity?: number, giveUpMs?: number, random?: () => number }} [options] `capacity`:
-     *   the maximum number of pending messages; `giveUpMs`: how long a message to a full mailbox is
-     *   retried before it is rejected; `random`: the source of jitter, from 0 to below 1
+     * @param {number} [capacity] the maximum number of pending messages
      */
-    constructor(transmit: (text: string) => void, { capacity, giveUpMs, random }?: {
-        capacity?: number;
-        giveUpMs?: number;
-        random?: () => number;
-    });
+    constructor(transmit: (text: string) => void, capacity?: number);
     /** How many messages are pending, both in flight and not. */
     get size(): number;
     /**

@@ -1,27 +1,16 @@
-export type SocketClose = {
-    code: number;
-    reason: string;
-    opened: boolean;
-};
-export type SignalSocketOptions = {
-    address: string;
-    credential: string;
-    WebSocket: typeof WebSocket;
-    onText: (text: unknown) => void;
-    onClose: (close: SocketClose) => void;
-};
+export type OnClose = (code: number, reason: string, opened: boolean) => void;
 /**
- * @typedef {{ code: number, reason: string, opened: boolean }} SocketClose `opened`: whether the
+ * @typedef {(code: number, reason: string, opened: boolean) => void} OnClose `opened`: whether the
  *   upgrade succeeded
- * @typedef {{
- *   address: string, credential: string, WebSocket: typeof WebSocket,
- *   onText: (text: unknown) => void, onClose: (close: SocketClose) => void,
- * }} SignalSocketOptions
  */
 export declare class SignalSocket {
     #private;
-    /** @param {SignalSocketOptions} options */
-    constructor({ address, credential, WebSocket, onText, onClose }: SignalSocketOptions);
+    /**
+     * @param {WebSocket} socket
+     * @param {(text: string) => void} onText
+     * @param {OnClose} onClose
+     */
+    constructor(socket: WebSocket, onText: (text: string) => void, onClose: OnClose);
     /** The first frame arrived. */
     endDeadline(): void;
     /** @param {string} text */

@@ -1,18 +1,13 @@
-import { SignalingError } from './codes.js';
+import { SignalingError } from './signaling-error.js';
 export declare class TokenRenewal {
     #private;
     /**
-     * @param {{
-     *   getToken: () => Promise<string> | string, send: (text: string) => void,
-     *   onFailed: (error: SignalingError) => void, random?: () => number,
-     * }} options `onFailed` is called for each failed attempt, even if another attempt follows
+     * @param {() => Promise<string> | string} getToken
+     * @param {(text: string) => void} send
+     * @param {(error: SignalingError) => void} onFailed called for each failed attempt, even if another
+     *   attempt follows
      */
-    constructor({ getToken, send, onFailed, random }: {
-        getToken: () => Promise<string> | string;
-        send: (text: string) => void;
-        onFailed: (error: SignalingError) => void;
-        random?: () => number;
-    });
+    constructor(getToken: () => Promise<string> | string, send: (text: string) => void, onFailed: (error: SignalingError) => void);
     /** @param {number} expiresIn the rest of the token's life in milliseconds */
     start(expiresIn: number): void;
     /**

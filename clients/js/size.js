@@ -1,0 +1,34 @@
+/**
+ * Prints the size of each entry point of the package: bundled and minified by esbuild, and compressed
+ * by gzip, as a page would load it. Run it with `npm run size`.
+ */
+import { readFileSync } from 'node:fs';
+import { argv, stdout } from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+
+const { exports } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
+
+/** @param {string} file @returns {Promise<number>} bytes */
+async function sizeOf(file) {
+  const entry = fileURLToPath(new URL(file, import.meta.url));
+  const { outputFiles } = await build({ entryPoints: [entry], bundle: true, minify: true, format: 'esm', target: 'es2022', write: false });
+  return gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).length;
+}
+
+/** Entry point → bytes. @returns {Promise<Map<string, number>>} */
+export async function measureSizes() {
+  const sizes = new Map();
+  for (const [name, { default: file }] of Object.entries(exports)) sizes.set(name.replace('.', '@signalbox/client'), await sizeOf(file));
+  return sizes;
+}
+
+/** A size in words, as the documents have it. @param {number} bytes */
+export function inKilobytes(bytes) {
+  return `${(bytes / 1024).toFixed(1)} KB`;
+}
+
+if (argv[1] === fileURLToPath(import.meta.url)) {
+  for (const [name, bytes] of await measureSizes()) stdout.write(`${name.padEnd(26)}${String(bytes).padStart(7)} bytes  ${inKilobytes(bytes)}\n`);
+}

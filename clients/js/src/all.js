@@ -1,0 +1,27 @@
+/** All entry points together: the exports of the file `signalbox.js` that a server offers. */
+export { SignalingClient } from './client.js';
+export { CLOSE_CODES, ERROR_CODES, LOCAL_CODES } from './codes.js';
+export { guestToken, ticketFor } from './http.js';
+export { Peer } from './peer.js';
+export { Room } from './room.js';
+export { SignalingError, isRetryable } from './signaling-error.js';
+export { tokenSource } from './token-source.js';
+
+/**
+ * @typedef {import('./client.js').ClientOptions} ClientOptions
+ * @typedef {import('./client.js').ClientState} ClientState
+ * @typedef {import('./resume-handle.js').HandleStorage} HandleStorage
+ * @typedef {import('./messages.js').Ack} Ack
+ * @typedef {import('./messages.js').Joined} Joined
+ * @typedef {import('./messages.js').Resumed} Resumed
+ * @typedef {import('./messages.js').PeerEntry} PeerEntry
+ * @typedef {import('./messages.js').WaitingPeer} WaitingPeer
+ * @typedef {import('./messages.js').RoomInfo} RoomInfo
+ * @typedef {import('./http.js').Grant} Grant
+ * @typedef {import('./token-source.js').TokenSourceOptions} TokenSourceOptions
+ * @typedef {import('./messages.js').Message} Message
+ * @typedef {import('./peer.js').PeerOptions} PeerOptions
+ * @typedef {import('./peer.js').PeerState} PeerState
+ * @typedef {import('./room.js').PeerReference} PeerReference
+ * @typedef {import('./room.js').RoomOptions} RoomOptions
+ */
