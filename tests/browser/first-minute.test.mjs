@@ -61,5 +61,32 @@ for (const name of BROWSERS) {
       }
       assert.equal(await own(tabs[0]), names[0]);
     });
+
+    it('people with the same name can be told apart by everyone, also after a reload', async () => {
+      const people = [];
+      for (const name of ['Ada', 'ada ', 'Bob']) {
+        const tab = await browser.open(`${server.origin}/?${new URLSearchParams({ room: 'namesakes', name })}`);
+        await joins(tab);
+        people.push({ name, tab });
+      }
+      const own = async ({ tab }) => (await text(tab, '.tile.self .tile-name'))[0].trim().replace(' (you)', '');
+      const others = async ({ tab }) => (await text(tab, '.tile[data-peer-id]:not([hidden]) .tile-name')).map((label) => label.trim()).sort();
+      const shown = async () => {
+        const names = await Promise.all(people.map(own));
+        for (const [index, person] of people.entries()) {
+          const expected = names.filter((_, other) => other !== index).sort();
+          const seen = await others(person);
+          if (String(seen) !== String(expected)) return `${person.name} sees ${seen} and not ${expected}`;
+        }
+        return new Set(names).size === people.length && names.every((name, index) => name.startsWith(people[index].name.trim()) && /( \(\d{4}\)$)/.test(name) === (index < 2)) || names;
+      };
+      await until('all see different names', shown);
+      const names = await Promise.all(people.map(own));
+      await people[0].tab.reload();
+      await until('all see different names after a reload', shown);
+      assert.deepEqual(await Promise.all(people.map(own)), names);
+      const listed = (await text(people[2].tab, '.person-name')).map((label) => label.replace(' (you)', '')).sort();
+      assert.deepEqual(listed, [...names].sort());
+    });
   });
 }

@@ -7,6 +7,7 @@ import { find, setText } from './dom.js';
 import { ModerationPanel } from './moderation-panel.js';
 import * as texts from './page-texts.js';
 import { PeopleList } from './people-list.js';
+import { shownName } from './person-names.js';
 import { VideoStage } from './video-stage.js';
 
 /**
@@ -49,7 +50,7 @@ export class CallView {
     this.#stage = new VideoStage(find('#stage'), () => this.#askForClick());
     this.#stage.clear();
     this.#updateOwnTile = this.#stage.addSelf(media, name, () => this.#mayPublish());
-    this.#moderation = new ModerationPanel(room);
+    this.#moderation = new ModerationPanel(room, (person) => this.#nameOf(person));
     setText(find('#room-title'), title);
     this.#showMediaProblem();
     this.#listen();
@@ -112,6 +113,17 @@ export class CallView {
     return info.detached && others.some((other) => other.userId === info.userId && other.peerId !== peerId && !other.detached);
   }
 
+  /** How the page names this person. */
+  get #self() {
+    return { userId: this.#room.client.self?.userId ?? '', name: this.#name };
+  }
+
+  /** @param {import('./person-names.js').Person} person */
+  #nameOf(person) {
+    const { peers, waiting } = this.#room.client;
+    return shownName(person, [this.#self, ...peers.values(), ...waiting.values()]);
+  }
+
   /** The peers with a visible tile. */
   #visiblePeers() {
     // A peer without a connection that this page has never seen may not return.
@@ -144,7 +156,6 @@ export class CallView {
   #publishMedia() {
     const mayPublish = this.#mayPublish();
     const metadata = { audio: mayPublish && this.#media.isOn('audio'), video: mayPublish && this.#media.isOn('video') };
-    this.#updateOwnTile();
     // Before the first `joined` there is no record. Without a connection the update waits in the
     // queue.
     if (this.#wasOpen) this.#room.client.update({ metadata }).catch(() => {});
@@ -155,9 +166,10 @@ export class CallView {
     const { client, peers } = this.#room;
     const visible = this.#visiblePeers();
     this.#wasOpen ||= client.state === 'open';
-    for (const peer of peers.values()) this.#stage.update(peer.peerId, { hidden: !visible.includes(peer), text: this.#peerText(peer) });
+    for (const peer of peers.values()) this.#stage.update(peer.peerId, { hidden: !visible.includes(peer), name: this.#nameOf(peer.info), text: this.#peerText(peer) });
+    this.#updateOwnTile(this.#nameOf(this.#self));
     const unconnected = this.#unconnectedPeers();
-    const pending = visible.map((peer) => this.#peerText(peer)).find(Boolean) ?? unconnected.map(({ name, userId }) => texts.noConnectionText(name || userId))[0];
+    const pending = visible.map((peer) => this.#peerText(peer)).find(Boolean) ?? unconnected.map((person) => texts.noConnectionText(this.#nameOf(person)))[0];
     const general = texts.clientStateText(client.state, visible.length + unconnected.length, this.#wasOpen, this.#lossReason);
     if (this.#showsStatus()) setText(this.#status, client.state === 'open' && pending ? pending : general);
     document.body.setAttribute('data-state', client.state);
@@ -165,8 +177,8 @@ export class CallView {
   }
 
   /** @param {Peer} peer */
-  #peerText({ peerId, state, name, info }) {
-    return texts.peerStateText(state, name, this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS));
+  #peerText({ peerId, state, info }) {
+    return texts.peerStateText(state, this.#nameOf(info), this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS));
   }
 
   /** Whether to update the status line. A short reconnect during a call is not shown. */
@@ -178,10 +190,10 @@ export class CallView {
   /** @param {Peer[]} visible */
   #showPeople(visible) {
     const stateOf = (/** @type {Peer} */ peer) => this.#peerText(peer) || (peer.info.metadata.audio === false ? 'Muted' : 'Connected');
-    const others = visible.map((peer) => ({ id: peer.peerId, name: peer.name, state: stateOf(peer), actions: this.#moderation.actionsFor(peer) }));
-    const unconnected = this.#unconnectedPeers().map(({ peerId, name, userId }) => ({ id: peerId, name: name || userId, state: texts.noConnectionText(name || userId), actions: [] }));
+    const others = visible.map((peer) => ({ id: peer.peerId, name: this.#nameOf(peer.info), state: stateOf(peer), actions: this.#moderation.actionsFor(peer) }));
+    const unconnected = this.#unconnectedPeers().map((person) => ({ id: person.peerId, name: this.#nameOf(person), state: texts.noConnectionText(this.#nameOf(person)), actions: [] }));
     const hasSound = this.#mayPublish() && this.#media.isOn('audio');
-    const own = { id: 'self', name: `${this.#name} (you)`, state: hasSound ? 'Connected' : 'Muted', actions: [] };
+    const own = { id: 'self', name: `${this.#nameOf(this.#self)} (you)`, state: hasSound ? 'Connected' : 'Muted', actions: [] };
     const everyone = [own, ...others, ...unconnected];
     this.#people.show(everyone);
     setText(find('#people-button span'), `People (${everyone.length})`);

@@ -7,7 +7,8 @@ import { tokenSource } from './client/token-source.js';
 import { CallView } from './call-view.js';
 import { bindToggles, find, setText, showStream } from './dom.js';
 import { LocalMedia } from './local-media.js';
-import { mediaProblemText, refusalText, unnamedGuest } from './page-texts.js';
+import { mediaProblemText, refusalText } from './page-texts.js';
+import { unnamedGuest } from './person-names.js';
 import { randomRoomName } from './room-names.js';
 import { currentRoom, personName, tabUser } from './tab-storage.js';
 

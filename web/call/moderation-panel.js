@@ -14,19 +14,21 @@ import * as texts from './page-texts.js';
 
 export class ModerationPanel {
   #room;
+  #nameOf;
   #abort = new AbortController();
   #waitingList = new PeopleList(find('#knocks-list'));
   #isMuted = false;
 
-  /** @param {Room} room */
-  constructor(room) {
+  /** @param {Room} room @param {(person: import('./person-names.js').Person) => string} nameOf */
+  constructor(room, nameOf) {
     this.#room = room;
+    this.#nameOf = nameOf;
     const { signal } = this.#abort;
     const { client } = room;
     for (const name of /** @type {const} */ (['state', 'joined', 'resumed', 'lobby', 'knock', 'knock-ended', 'room-updated', 'permissions'])) {
       client.on(name, () => this.update(), { signal });
     }
-    client.on('knock', ({ name, userId }) => setText(find('#status'), texts.knockText(name || userId)), { signal });
+    client.on('knock', (person) => setText(find('#status'), texts.knockText(nameOf(person))), { signal });
     client.on('notice', ({ message }) => this.#showNotice(message), { signal });
     client.on('permissions', ({ muted = false }) => this.#showPermission(muted), { signal });
     for (const name of /** @type {const} */ (['joined', 'resumed'])) client.on(name, () => this.#showPermission(this.#isMuted), { signal });
@@ -66,8 +68,9 @@ export class ModerationPanel {
    * @param {import('./client/peer.js').Peer} peer
    * @returns {PersonAction[]}
    */
-  actionsFor({ peerId, name, info }) {
+  actionsFor({ peerId, info }) {
     if (!this.#room.may('moderate')) return [];
+    const name = this.#nameOf(info);
     const isMuted = info.muted ?? false;
     return [
       {
@@ -82,8 +85,9 @@ export class ModerationPanel {
 
   #showWaiting() {
     const { waiting } = this.#room;
-    const people = [...waiting.values()].map(({ peerId, name, userId }) => {
-      const shownName = name || userId;
+    const people = [...waiting.values()].map((person) => {
+      const { peerId } = person;
+      const shownName = this.#nameOf(person);
       const admit = { id: 'admit', label: 'Admit', description: `Admit ${shownName}`, kind: 'admit', run: () => this.#run(this.#room.admit(peerId)) };
       const deny = { id: 'deny', label: 'Refuse', description: `Refuse ${shownName}`, run: () => this.#run(this.#room.deny(peerId)) };
       return { id: peerId, name: shownName, state: '', actions: [admit, deny] };

@@ -68,16 +68,6 @@ export function actionFailedText({ code, message }) {
   }
 }
 
-/**
- * The name of a person who gives none. The number is the same after a reload, and tells two such
- * people apart.
- *
- * @param {string} user hexadecimal
- */
-export function unnamedGuest(user) {
-  return `Guest ${1_000 + (parseInt(user.slice(0, 6), 16) % 9_000)}`;
-}
-
 /** @param {string} name */
 export function knockText(name) {
   return `${name} waits in the lobby.`;

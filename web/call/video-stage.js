@@ -9,6 +9,12 @@ function initials(name) {
   return parts.slice(0, 2).map((part) => [...part][0] ?? '').join('').toUpperCase();
 }
 
+/** @param {Element} tile @param {string} name */
+function setName(tile, name) {
+  setText(find('.tile-name span', tile), name);
+  setText(find('.avatar', tile), initials(name));
+}
+
 export class VideoStage {
   /** @type {Map<string, Element>} */
   #tiles = new Map();
@@ -37,17 +43,16 @@ export class VideoStage {
    */
   addSelf(media, name, maySend) {
     const tile = this.#addTile(name);
-    setText(find('.tile-name span', tile), `${name} (you)`);
     const video = find('video', tile);
     tile.classList.add('self');
     video.classList.add('mirror');
     /** @type {HTMLVideoElement} */ (video).muted = true;
-    const update = () => {
+    const update = (shown = name) => {
+      setText(find('.tile-name span', tile), `${shown} (you)`);
       showStream(/** @type {HTMLVideoElement} */ (video), media.stream);
       tile.toggleAttribute('data-video', media.isOn('video'));
       tile.toggleAttribute('data-muted', !media.isOn('audio') || !maySend());
     };
-    media.addEventListener('change', update);
     update();
     return update;
   }
@@ -78,12 +83,13 @@ export class VideoStage {
    * Shows the state of a peer on its tile, or hides the tile for a while.
    *
    * @param {string} peerId
-   * @param {{ hidden: boolean, text: string }} state
+   * @param {{ hidden: boolean, name: string, text: string }} state
    */
-  update(peerId, { hidden, text }) {
+  update(peerId, { hidden, name, text }) {
     const tile = this.#tiles.get(peerId);
     if (!tile) return;
     tile.toggleAttribute('hidden', hidden);
+    setName(tile, name);
     setText(find('.tile-state', tile), text);
     this.#updateCount();
   }
@@ -101,15 +107,12 @@ export class VideoStage {
     tile.setAttribute('data-state', peer.state);
     tile.toggleAttribute('data-video', hasPicture && metadata.video !== false);
     tile.toggleAttribute('data-muted', metadata.audio === false);
-    setText(find('.tile-name span', tile), peer.name);
-    setText(find('.avatar', tile), initials(peer.name));
   }
 
   /** @param {string} name */
   #addTile(name) {
     const tile = cloneTemplate('tile');
-    setText(find('.tile-name span', tile), name);
-    setText(find('.avatar', tile), initials(name));
+    setName(tile, name);
     this.#list.append(tile);
     this.#updateCount();
     return tile;
