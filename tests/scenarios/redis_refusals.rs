@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use signalbox_redis::{RedisCommand, redis_keys::RedisUser};
 use signalbox_tests::net::free_address;
 use signalbox_tests::{
@@ -11,6 +12,7 @@ use signalbox_tests::{
     net::{eventually, eventually_within},
     process::{EXIT_LIMIT, Process, run_to_exit},
     redis_security::RedisSecurity,
+    redis_sentinel::TestSentinel,
     redis_server::RedisServer,
 };
 
@@ -19,7 +21,7 @@ const NOTICE_LIMIT: Duration = Duration::from_secs(15);
 
 all_of! {
     /// Why Redis refuses requests.
-    Cause { DiskFails, ReplicaMissing, MemoryUsedUp, ScriptCommandForbidden, CommandForbidden, KeyForbidden, PasswordChanged, ServerBusy, BecomesReplica }
+    Cause { DiskFails, ReplicaMissing, MemoryUsedUp, ScriptCommandForbidden, CommandForbidden, KeyForbidden, PasswordChanged, PasswordRequired, ServerBusy, BecomesReplica, DataLoads, SlotUnserved }
 }
 
 impl Cause {
@@ -32,6 +34,9 @@ impl Cause {
             Self::PasswordChanged => "WRONGPASS",
             Self::ServerBusy => "BUSY",
             Self::BecomesReplica => "READONLY",
+            Self::PasswordRequired => "NOAUTH",
+            Self::DataLoads => "LOADING",
+            Self::SlotUnserved => "CLUSTERDOWN",
         }
     }
 
@@ -49,14 +54,34 @@ impl Cause {
 /// A Redis with the shipped ACL, and a node and an auth service over it.
 struct RefusingRedis {
     server: RedisServer,
+    /// Opened at the start: it may still send commands when a new one may not.
+    admin: MultiplexedConnection,
     guard: RedisSecurity,
     processes: [Process; 2],
 }
 
 impl RefusingRedis {
-    async fn start() -> Self {
-        let guard = RedisSecurity::acl();
-        let server = RedisServer::start(free_address(), &guard, &[]).await;
+    async fn start(cause: Cause) -> Self {
+        let guard = match cause {
+            Cause::PasswordRequired => RedisSecurity::none(),
+            _ => RedisSecurity::acl(),
+        };
+        let bus_port = free_address().port().to_string();
+        let args: &[&str] = match cause {
+            // Each key takes as long to load as this test needs, see `begin`.
+            Cause::DataLoads => &["--enable-debug-command", "yes", "--rdbcompression", "no"],
+            Cause::SlotUnserved => &["--cluster-enabled", "yes", "--cluster-port", &bus_port],
+            _ => &[],
+        };
+        let server = RedisServer::start(free_address(), &guard, args).await;
+        if cause == Cause::SlotUnserved {
+            server.run_text::<()>("CLUSTER ADDSLOTSRANGE 0 16383").await;
+            eventually("the cluster serves all slots", async || {
+                let info: String = server.run_text("CLUSTER INFO").await;
+                info.contains("cluster_state:ok").then_some(())
+            })
+            .await;
+        }
         let secret = random_secret();
         let start = async |binary: &str, user: RedisUser| {
             let url = format!("redis://{}{}", guard.login(user.name()), server.address);
@@ -66,7 +91,15 @@ impl RefusingRedis {
         };
         let processes =
             [start("signal-service", RedisUser::Signal).await, start("auth-service", RedisUser::Auth).await];
-        Self { server, guard, processes }
+        let admin = server.connect().await;
+        Self { server, admin, guard, processes }
+    }
+
+    /// Runs a command on the connection that was opened at the start.
+    async fn run_as_before(&self, text: &str) {
+        let mut words = text.split(' ');
+        let mut cmd = redis::cmd(words.next().unwrap());
+        cmd.arg(words.collect::<Vec<_>>()).exec_async(&mut self.admin.clone()).await.unwrap();
     }
 
     async fn for_each_user(&self, rule: impl Fn(RedisUser) -> String) {
@@ -92,6 +125,23 @@ impl RefusingRedis {
             Cause::ReplicaMissing => self.server.run_text("CONFIG SET min-replicas-to-write 1").await,
             Cause::MemoryUsedUp => self.server.run_text("CONFIG SET maxmemory 1").await,
             Cause::BecomesReplica => self.server.run_text("REPLICAOF 127.0.0.1 1").await,
+            Cause::PasswordRequired => {
+                self.run_as_before("CONFIG SET requirepass another").await;
+                for kind in ["normal", "pubsub"] {
+                    self.run_as_before(&format!("CLIENT KILL TYPE {kind} SKIPME yes")).await;
+                }
+            }
+            Cause::DataLoads => {
+                // 400 keys of 1 KiB. After each, the server answers the requests that wait.
+                self.server.run_text::<()>("DEBUG POPULATE 400 key 1024").await;
+                self.server.run_text::<()>("CONFIG SET loading-process-events-interval-bytes 1024").await;
+                self.server.run_text::<()>("CONFIG SET key-load-delay 50000").await;
+                let mut connection = self.server.connect().await;
+                tokio::spawn(
+                    async move { redis::cmd("DEBUG").arg("RELOAD").exec_async(&mut connection).await },
+                );
+            }
+            Cause::SlotUnserved => self.server.run_text("CLUSTER DELSLOTS 0").await,
             Cause::ScriptCommandForbidden => self.for_each_user(|_| "-hset".to_owned()).await,
             Cause::CommandForbidden => self.for_each_user(|_| "-hgetall".to_owned()).await,
             Cause::KeyForbidden => self.for_each_user(|_| "resetkeys ~sb:partitions".to_owned()).await,
@@ -116,6 +166,11 @@ impl RefusingRedis {
             Cause::ReplicaMissing => self.server.run_text("CONFIG SET min-replicas-to-write 0").await,
             Cause::MemoryUsedUp => self.server.run_text("CONFIG SET maxmemory 0").await,
             Cause::BecomesReplica => self.server.run_text("REPLICAOF NO ONE").await,
+            Cause::PasswordRequired => {
+                self.run_as_before("CONFIG SET requirepass ").await;
+            }
+            Cause::DataLoads => self.server.run_text("CONFIG SET key-load-delay 0").await,
+            Cause::SlotUnserved => self.server.run_text("CLUSTER ADDSLOTS 0").await,
             Cause::ScriptCommandForbidden => self.for_each_user(|_| "+hset".to_owned()).await,
             Cause::CommandForbidden => self.for_each_user(|_| "+hgetall".to_owned()).await,
             Cause::KeyForbidden => self.for_each_user(|_| "allkeys".to_owned()).await,
@@ -144,7 +199,7 @@ fn count_lines(process: &Process, event: &str, code: &str) -> usize {
 #[tokio::test]
 async fn each_refusal_of_redis_is_reported_when_it_begins_and_when_it_ends() {
     for cause in Cause::ALL {
-        let redis = RefusingRedis::start().await;
+        let redis = RefusingRedis::start(*cause).await;
         redis.begin(*cause).await;
         for process in &redis.processes {
             let text = eventually_within(NOTICE_LIMIT, &format!("{cause:?}: not ready"), async || {
@@ -174,6 +229,72 @@ async fn each_refusal_of_redis_is_reported_when_it_begins_and_when_it_ends() {
             }
             process.assert_clean_log(&["another"]);
         }
+    }
+}
+
+/// The metric has a value for each code, so a new code needs a cause. A replica without its master is
+/// found to be a replica, and most times before a request meets MASTERDOWN.
+#[tokio::test]
+async fn each_code_that_a_process_counts_has_a_cause() {
+    let server = RedisServer::start(free_address(), &RedisSecurity::none(), &[]).await;
+    let env = [
+        ("AUTH_SECRET".to_owned(), random_secret()),
+        ("REDIS_URL".to_owned(), format!("redis://{}", server.address)),
+    ];
+    let process = Process::start("signal-service", &env).await;
+    let metrics = Request::get("/metrics").send(process.metrics_address).await.text;
+    let codes = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("signalbox_redis_refusals_total{code=\"")?.split('"').next());
+    let without_cause: Vec<&str> = codes
+        .filter(|code| !["other", "MASTERDOWN"].contains(code))
+        .filter(|code| Cause::ALL.iter().all(|cause| cause.code() != *code))
+        .collect();
+    assert!(without_cause.is_empty(), "{without_cause:?}");
+}
+
+/// The servers work, so the nodes stay ready; but no failover could be followed.
+#[tokio::test]
+async fn a_refusal_of_the_login_at_sentinels_is_reported_with_the_remedy() {
+    let redis = TestSentinel::start(RedisSecurity::acl_and_guarded_sentinels()).await;
+    let secret = random_secret();
+    let start = async |binary: &str, user: RedisUser| {
+        let env = [("AUTH_SECRET", secret.clone()), ("REDIS_URL", redis.url(user.name()))];
+        Process::start(binary, &env.map(|(name, value)| (name.to_owned(), value))).await
+    };
+    let processes =
+        [start("signal-service", RedisUser::Signal).await, start("auth-service", RedisUser::Auth).await];
+    let url = redis.url("signal");
+    let password = url.split("sentinel_pass=").nth(1).unwrap().to_owned();
+    let set_password = async |password: &str| {
+        for sentinel in &redis.sentinels {
+            sentinel.run_text::<()>(&format!("ACL SETUSER watcher resetpass >{password}")).await;
+        }
+    };
+    set_password("another").await;
+    let is_reported = |process: &Process, event: &str| count_lines(process, event, "WRONGPASS");
+    for process in &processes {
+        eventually_within(NOTICE_LIMIT, "each Sentinel is reported", async || {
+            (is_reported(process, "redis_refuses") == 3).then_some(())
+        })
+        .await;
+        let log = process.log();
+        let line = log.lines().find(|line| line.contains("redis_refuses")).unwrap();
+        assert!(
+            line.contains("WARN") && line.contains("sentinel_user and sentinel_pass of REDIS_URL"),
+            "{line}"
+        );
+        assert!(process.metric("signalbox_redis_refusals_total{code=\"WRONGPASS\"}").await > 0.0);
+        assert_eq!(Request::get("/health/ready").send(process.address).await.status, 200);
+    }
+    set_password(&password).await;
+    for process in &processes {
+        eventually_within(NOTICE_LIMIT, "each end is reported", async || {
+            (is_reported(process, "redis_accepts") == 3).then_some(())
+        })
+        .await;
+        assert_eq!(is_reported(process, "redis_refuses"), 3, "{}", process.log());
+        process.assert_clean_log(&["another", &password]);
     }
 }
 

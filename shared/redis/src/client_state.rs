@@ -30,7 +30,7 @@ pub(crate) type InterruptionListener = dyn Fn(&[usize]) + Send + Sync;
 pub(crate) struct ClientState {
     pub(crate) topology: RedisTopology,
     pub(crate) scripts: ScriptRegistry,
-    pub(crate) refusals: RefusalLog,
+    pub(crate) refusals: Arc<RefusalLog>,
     /// Changes with each new connection, problem or map, so that a start can wait.
     changes: watch::Sender<()>,
     /// Whether every master was connected once.
@@ -45,10 +45,11 @@ pub(crate) struct ClientState {
 
 impl ClientState {
     pub(crate) fn new(target: RedisTarget) -> Self {
+        let refusals = Arc::<RefusalLog>::default();
         Self {
-            topology: RedisTopology::new(target),
+            topology: RedisTopology::new(target, refusals.clone()),
             scripts: ScriptRegistry::default(),
-            refusals: RefusalLog::default(),
+            refusals,
             changes: watch::Sender::default(),
             has_started: AtomicBool::new(false),
             last_problem: Mutex::default(),

@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,6 +22,7 @@ use crate::{
     redis_address::RedisAddress,
     redis_error::RedisStartError,
     redis_target::RedisTarget,
+    refusal_log::{Refusal, RefusalLog},
     server_info::{self, info_field},
     shard_map::ShardMap,
 };
@@ -47,6 +48,8 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(10);
 /// See the module. Keeps the connections between two questions.
 pub(crate) struct MasterFinder {
     target: RedisTarget,
+    /// Gets what a Sentinel refuses. `redis_shard` records what the other servers refuse.
+    refusals: Arc<RefusalLog>,
     // A std mutex: held for one map operation. With the time at which each was opened.
     connections: Mutex<HashMap<RedisAddress, (MultiplexedConnection, Instant)>>,
     /// The epoch of the master that the Sentinels named last.
@@ -57,8 +60,8 @@ pub(crate) struct MasterFinder {
 type SentinelAnswer = (Option<(String, u16)>, Vec<HashMap<String, String>>);
 
 impl MasterFinder {
-    pub(crate) fn new(target: RedisTarget) -> Self {
-        Self { target, connections: Mutex::default(), sentinel_epoch: AtomicU64::new(0) }
+    pub(crate) fn new(target: RedisTarget, refusals: Arc<RefusalLog>) -> Self {
+        Self { target, refusals, connections: Mutex::default(), sentinel_epoch: AtomicU64::new(0) }
     }
 
     /// Finds the kind of deployment behind the URL.
@@ -198,6 +201,9 @@ impl MasterFinder {
         };
         let mut why = RedisStartError::NoAnswer(silence.to_owned());
         while let Ok(Some((node, outcome))) = timeout_at(end, asked.next()).await {
+            if sentinel {
+                self.record_sentinel_outcome(&node, outcome.as_ref().err());
+            }
             match outcome {
                 Ok(answer) => {
                     answers.push((node, answer));
@@ -208,6 +214,16 @@ impl MasterFinder {
             }
         }
         if answers.is_empty() { Err(why) } else { Ok(answers) }
+    }
+
+    /// While other Sentinels answer, or the master is connected, no other error shows a refusal.
+    fn record_sentinel_outcome(&self, node: &RedisAddress, error: Option<&RedisError>) {
+        match error.map(Refusal::by_sentinel) {
+            None => self.refusals.end_after_check(node),
+            Some(Some(refusal)) => self.refusals.record(node, refusal),
+            // Another error: `explain_failure` names it.
+            Some(None) => {}
+        }
     }
 
     /// Explains an error to the operator. With TLS 1.3 a server that refuses a client certificate, or

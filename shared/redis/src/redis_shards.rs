@@ -86,7 +86,11 @@ impl RedisShards {
             }
             stays
         });
-        self.client.refusals.retain_servers(|address| table.by_address.contains_key(address));
+        let target = self.client.target();
+        let sentinels = if target.master_name().is_some() { target.seed_addresses() } else { vec![] };
+        self.client
+            .refusals
+            .retain_servers(|address| table.by_address.contains_key(address) || sentinels.contains(address));
         table.slots = map.slots().to_vec();
         table.masters = masters;
         table.is_complete = map.is_complete();

@@ -22,6 +22,7 @@ use crate::{
     redis_address::RedisAddress,
     redis_error::RedisStartError,
     redis_target::RedisTarget,
+    refusal_log::RefusalLog,
     shard_map::ShardMap,
 };
 
@@ -48,9 +49,9 @@ pub(crate) struct RedisTopology {
 
 impl RedisTopology {
     /// A topology without masters. Connects to no server; [`RedisTopology::run_updates`] does.
-    pub(crate) fn new(target: RedisTarget) -> Self {
+    pub(crate) fn new(target: RedisTarget, refusals: Arc<RefusalLog>) -> Self {
         Self {
-            finder: MasterFinder::new(target.clone()),
+            finder: MasterFinder::new(target.clone(), refusals),
             target,
             mode: OnceLock::new(),
             map: watch::Sender::new(Arc::new(ShardMap::without_masters())),

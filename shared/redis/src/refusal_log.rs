@@ -73,9 +73,13 @@ pub(crate) struct Refusal {
     pub(crate) code: RefusalCode,
     /// The code as the server wrote it.
     pub(crate) text: String,
-    /// What is missing, if the server says so.
+    /// What is missing, if the server says so, or what the operator must change.
     pub(crate) missing: Option<String>,
 }
+
+/// Where the login for Sentinels stands.
+const SENTINEL_LOGIN: &str =
+    "this is a Sentinel, and its login stands in sentinel_user and sentinel_pass of REDIS_URL";
 
 impl Refusal {
     /// Reads an error of the driver. `None` if it is no refusal of a server, or one that is part of the
@@ -90,6 +94,14 @@ impl Refusal {
             (_, Some(code)) => Self::from_parts(code, error.detail().unwrap_or_default()),
             (_, None) => None,
         }
+    }
+
+    /// Reads an error of a Sentinel, which has a login of its own.
+    pub(crate) fn by_sentinel(error: &RedisError) -> Option<Self> {
+        let refusal = Self::from_driver_error(error)?;
+        let is_login =
+            matches!(refusal.code, RefusalCode::WrongPass | RefusalCode::NoAuth | RefusalCode::NoPerm);
+        Some(Self { missing: is_login.then(|| SENTINEL_LOGIN.to_owned()), ..refusal })
     }
 
     /// A server that calls itself a replica: it would refuse each write.
