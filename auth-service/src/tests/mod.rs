@@ -9,6 +9,7 @@ mod exchange;
 mod ice;
 mod invites;
 mod jwks;
+mod key_files;
 mod openapi;
 mod outage;
 mod principals;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::ConfigError;
+use signalbox_protocol::file_text::{NOT_UTF8, trim_marks};
 
 /// The variable of the TURN secrets.
 pub(crate) const TURN_SECRETS: &str = "SIGNALBOX_TURN_SECRETS";
@@ -73,15 +74,14 @@ pub fn read_secret(name: &str, env: &EnvVars) -> Result<Option<String>, ConfigEr
 /// It contains a character that is invisible or no text, so another program would read another
 /// secret.
 pub fn canonical_secret(text: &str) -> Result<String, &'static str> {
-    const BYTE_ORDER_MARK: char = '\u{feff}';
-    let secret = text.trim_matches(|c: char| c == BYTE_ORDER_MARK || c.is_whitespace()).replace("\r\n", "\n");
+    let secret = trim_marks(text).replace("\r\n", "\n");
     // NUL is every second byte of UTF-16, which some shells write.
     if secret.contains(['\0', char::REPLACEMENT_CHARACTER]) {
-        return Err("is not text in UTF-8; save the file as UTF-8, without a byte order mark");
+        return Err(NOT_UTF8);
     }
     // A list has line breaks and tabs between its secrets.
     let is_invisible =
-        |c: char| c == BYTE_ORDER_MARK || (c.is_control() || c.is_whitespace()) && !" \t\n".contains(c);
+        |c: char| c == '\u{feff}' || (c.is_control() || c.is_whitespace()) && !" \t\n".contains(c);
     if secret.contains(is_invisible) {
         return Err("contains an invisible character; write the secret again, in ASCII");
     }

@@ -31,7 +31,7 @@ mod web_origin;
 mod webhook_secrets;
 
 pub use api_keys::{ApiKey, ApiKeys};
-pub use checks::is_trusted_key_url;
+pub use checks::{canonical_pem, is_trusted_key_url};
 pub use environment::{EnvVars, SECRET_VARIABLES, canonical_secret, read_secret};
 pub use error::ConfigError;
 pub use flags::CommonFlags;

@@ -9,7 +9,7 @@ use config::{Environment, File, FileFormat};
 
 use crate::{
     CommonFlags, ConfigError, EnvVars, ProviderSettings, SecretSettings, ServiceSettings,
-    checks::{check_settings, check_turn_secrets, check_user_sources},
+    checks::{PemDigests, check_settings, check_turn_secrets, check_user_sources, read_pem_digests},
     environment::{process_environment, variable},
     setting_names::nearest_name,
     setting_sources::{SettingSources, find_unknown_setting, find_wrong_kind},
@@ -28,6 +28,8 @@ pub struct LoadedConfig {
     /// Unsafe or useless settings, each as one line for the log.
     pub warnings: Vec<String>,
     pub(crate) sources: SettingSources,
+    /// What the files with certificates and keys held.
+    pub(crate) pem_files: PemDigests,
 }
 
 impl LoadedConfig {
@@ -66,7 +68,8 @@ impl LoadedConfig {
             settings.auth.providers.push(ProviderSettings::application());
         }
         check_user_sources(&settings.auth, &naming_keys(&settings, &secrets))?;
-        Ok(Self { settings, secrets, warnings, sources })
+        let pem_files = read_pem_digests(&settings);
+        Ok(Self { settings, secrets, warnings, sources, pem_files })
     }
 
     /// The settings in force as TOML, each with its source, after comment lines that say which

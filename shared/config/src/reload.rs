@@ -105,7 +105,8 @@ impl LoadedConfig {
         let (mut settings, newer) = (to_table(self), to_table(next));
         let (mut changed, mut waiting) = (Vec::new(), Vec::new());
         for name in setting_names() {
-            if setting_at(&settings, &name) == setting_at(&newer, &name) {
+            let has_same_file = self.pem_files.get(&*name) == next.pem_files.get(&*name);
+            if has_same_file && setting_at(&settings, &name) == setting_at(&newer, &name) {
                 continue;
             }
             match takes_effect(&name) {
@@ -124,7 +125,9 @@ impl LoadedConfig {
             .try_into()
             .map_err(|error| ConfigError::invalid_setting("the new configuration", error.to_string()))?;
         let secrets = self.secrets.with_reloaded(&next.secrets);
-        let config = Self::check(settings, secrets, next.sources.clone())?;
+        let mut config = Self::check(settings, secrets, next.sources.clone())?;
+        // Clients of the process keep what they have read at the start.
+        config.pem_files = self.pem_files.clone();
         Ok(ConfigReload { config, changed, waiting })
     }
 }
@@ -197,6 +200,42 @@ mod tests {
         let back = reload.config.reload(&running).unwrap();
         assert_eq!(back.config.settings.api_keys.len(), 0);
         assert_eq!((back.changed.len(), back.waiting.len()), (2, 0));
+    }
+
+    /// A renewed certificate is in the file of the same name.
+    #[test]
+    fn a_file_of_certificates_or_keys_with_another_content_waits_for_a_restart() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let write = |name: &str, label: &str, body: &str| {
+            let text = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+            std::fs::write(path(name), text).unwrap();
+        };
+        let names = setting_names();
+        let files: Vec<&String> = names
+            .iter()
+            .filter(|name| ["ca_file", "cert_file", "key_file"].iter().any(|end| name.ends_with(end)))
+            .collect();
+        assert!(files.len() >= 4, "{files:?}");
+        let label = |name: &str| if name.ends_with("key_file") { "PRIVATE KEY" } else { "CERTIFICATE" };
+        files.iter().for_each(|name| write(name, label(name), "MAA="));
+        let mut text = String::new();
+        for section in ["redis", "http_client"] {
+            text += &format!("[{section}]\n");
+            for name in files.iter().filter(|name| name.starts_with(section)) {
+                text += &format!("{} = {:?}\n", name.split('.').nth(1).unwrap(), path(name));
+            }
+        }
+        let running = load(&text, &[]);
+        assert_eq!(running.reload(&load(&text, &[])).unwrap().waiting, [""; 0]);
+        for name in &files {
+            write(name, label(name), "MAE=");
+            let reload = running.reload(&load(&text, &[])).unwrap();
+            assert_eq!((reload.waiting, reload.changed.len()), (vec![(*name).clone()], 0));
+            let again = reload.config.reload(&load(&text, &[])).unwrap();
+            assert_eq!(again.waiting, [(*name).clone()], "it still waits");
+            write(name, label(name), "MAA=");
+        }
     }
 
     #[test]

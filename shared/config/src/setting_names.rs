@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The names of the fields of a struct.
-fn field_names<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+pub(crate) fn field_names<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
     // The deserializer has no value, so it always ends with an error.
     let _ = T::deserialize(NameReader(&mut names));

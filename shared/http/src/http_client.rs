@@ -25,7 +25,7 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
-use signalbox_config::HttpClientSettings;
+use signalbox_config::{HttpClientSettings, canonical_pem};
 
 /// How long an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -217,8 +217,9 @@ fn build_request(method: Method, url: &str) -> Result<hyper::http::request::Buil
 }
 
 fn parse_root_certificates(pem: &[u8]) -> Result<RootCertStore, HttpClientError> {
+    let pem = canonical_pem(pem).map_err(|_| HttpClientError::InvalidCertificates)?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         roots
             .add(certificate.map_err(|_| HttpClientError::InvalidCertificates)?)
             .map_err(|_| HttpClientError::InvalidCertificates)?;

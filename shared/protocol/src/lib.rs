@@ -11,6 +11,7 @@ mod credential_root;
 pub mod display_text;
 mod error_code;
 pub mod feed;
+pub mod file_text;
 pub mod id;
 mod json_bounds;
 pub mod problem;

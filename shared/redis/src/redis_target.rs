@@ -220,7 +220,9 @@ fn load_client_certificate(certificate: &Path, key: &Path) -> Result<ClientTlsCo
 }
 
 fn read_file(setting: &'static str, path: &Path) -> Result<Vec<u8>, RedisStartError> {
-    std::fs::read(path).map_err(|error| tls_file_error(setting, format_args!("cannot be read: {error}")))
+    let bytes = std::fs::read(path)
+        .map_err(|error| tls_file_error(setting, format_args!("cannot be read: {error}")))?;
+    config::canonical_pem(&bytes).map(String::into_bytes).map_err(|problem| tls_file_error(setting, problem))
 }
 
 fn tls_file_error(setting: &'static str, problem: impl Display) -> RedisStartError {

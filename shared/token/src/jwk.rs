@@ -5,6 +5,7 @@ use jsonwebtoken::DecodingKey;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
+use signalbox_protocol::file_text::file_text;
 
 use super::verifier::{KeyAlgorithm, MAX_KID_BYTES, VerificationKey, parse_object};
 
@@ -142,7 +143,8 @@ pub fn parse_jwks(text: &[u8]) -> Result<Vec<VerificationKey>, JwksError> {
     struct JwkSet {
         keys: Vec<Map<String, Value>>,
     }
-    let set: JwkSet = parse_object(text).ok_or(JwksError::NotASet)?;
+    let text = file_text(text).map_err(|_| JwksError::NotASet)?;
+    let set: JwkSet = parse_object(text.as_bytes()).ok_or(JwksError::NotASet)?;
     if set.keys.len() > MAX_JWKS_KEYS {
         return Err(JwksError::TooManyKeys(set.keys.len()));
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{EncodingKey, jwk};
 use serde::{Deserialize, Serialize};
+use signalbox_protocol::file_text::file_text;
 use signalbox_token::{KeyAlgorithm, PublicJwk};
 
 use super::{KeysError, SealKey};
@@ -84,7 +85,7 @@ impl PrivateKey {
     /// # Errors
     /// The fault, without any part of the key.
     pub fn parse(text: &[u8]) -> Result<Self, &'static str> {
-        let file: PrivateKeyFile = serde_json::from_slice(text)
+        let file: PrivateKeyFile = serde_json::from_str(file_text(text)?)
             .map_err(|_| "is not a private JWK with kty, crv, x, d, kid, alg, use and signs_from")?;
         let secret = URL_SAFE_NO_PAD.decode(&file.d).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         let secret = secret.ok_or("has a `d` that is not 32 bytes in base64url")?;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use signalbox_config::{self as config, is_trusted_key_url};
 use signalbox_http::{HttpClient, JwksCache, JwksCacheSettings, KeySetSource, RequestLimits};
+use signalbox_protocol::file_text::file_text;
 
 use super::ExchangeRefusal;
 
@@ -150,10 +151,13 @@ impl ProviderKeySet {
 
     async fn fetch_json<T: serde::de::DeserializeOwned>(&self, url: &str) -> Option<T> {
         let why = match self.http.get(url, KEY_REQUEST_LIMITS).await {
-            Ok(answer) if answer.status.is_success() => match serde_json::from_slice(&answer.body) {
-                Ok(found) => return Some(found),
-                Err(_) => "its answer is not the expected JSON".to_owned(),
-            },
+            Ok(answer) if answer.status.is_success() => {
+                let text = file_text(&answer.body).ok();
+                match text.and_then(|text| serde_json::from_str(text).ok()) {
+                    Some(found) => return Some(found),
+                    None => "its answer is not the expected JSON".to_owned(),
+                }
+            }
             Ok(answer) => format!("it answered {}", answer.status.as_u16()),
             Err(error) => error.to_string(),
         };

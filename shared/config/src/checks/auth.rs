@@ -39,21 +39,20 @@ pub(super) fn check_token_lifetimes(auth: &AuthSettings) -> Result<(), ConfigErr
     )
 }
 
-pub(super) fn check_key_sources(auth: &AuthSettings) -> Result<(), ConfigError> {
+pub(super) fn check_key_sources(settings: &ServiceSettings) -> Result<(), ConfigError> {
+    let auth = &settings.auth;
     ensure_within(auth.jwks_ttl, TimeSpan::secs(1)..=DAY, "auth.jwks_ttl", "must be from 1s to 24h")?;
     ensure_setting(
         auth.jwks_url.is_none() || auth.jwks_file.is_none(),
         "auth.jwks_url",
         "and auth.jwks_file are both set; keep one",
     )?;
-    let is_url = |text: &String| {
-        HttpUrl::split(text).is_some_and(|url| !url.authority.is_empty() && !url.authority.contains('@'))
-            && !text.contains([' ', '#'])
-    };
+    let is_url =
+        |text: &String| is_trusted_key_url(text, &settings.http_client) && !text.contains([' ', '#']);
     ensure_setting(
         auth.jwks_url.as_ref().is_none_or(is_url),
         "auth.jwks_url",
-        "must be like http://auth-service:8080/.well-known/jwks.json, without user and password",
+        "must be like https://auth.example/.well-known/jwks.json, without user and password; or with http:// on this machine or a host of http_client.unencrypted_hosts",
     )
 }
 

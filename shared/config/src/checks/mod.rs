@@ -30,6 +30,8 @@ use webhooks::{check_usage, check_webhooks};
 
 pub(super) use auth::check_user_sources;
 pub use auth::is_trusted_key_url;
+pub use pem_files::canonical_pem;
+pub(super) use pem_files::{PemDigests, read_pem_digests};
 
 const DAY: TimeSpan = TimeSpan::secs(24 * 60 * 60);
 
@@ -49,7 +51,7 @@ pub(super) fn check_settings(settings: &ServiceSettings) -> Result<Vec<String>, 
     check_roles(settings)?;
     check_providers(settings)?;
     let ice_warnings = check_ice(&settings.ice)?;
-    check_key_sources(&settings.auth)?;
+    check_key_sources(settings)?;
     let webhook_warnings = check_webhooks(&settings.webhooks, &settings.http_client)?;
     check_usage(&settings.usage)?;
     let warnings = unsafe_setting_warnings(settings).into_iter();

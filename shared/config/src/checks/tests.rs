@@ -1,7 +1,13 @@
 //! Settings that pass the checks, and settings that are rejected by name.
 
+use signalbox_protocol::IceServer;
+
 use super::*;
-use crate::units::ByteSize;
+use crate::{
+    ProviderSettings, TurnServer, WebhookEndpoint,
+    setting_names::{field_names, setting_names},
+    units::ByteSize,
+};
 
 #[test]
 fn the_default_settings_pass() {
@@ -194,6 +200,71 @@ fn keys_are_fetched_without_tls_only_from_this_machine_and_listed_hosts() {
     ] {
         assert_eq!(is_trusted_key_url(url, &none), without, "without a list: {url}");
         assert_eq!(is_trusted_key_url(url, &listed), with, "with a list: {url}");
+    }
+}
+
+/// Sets a URL that the server itself fetches; `None` for a URL that only clients use.
+fn url_setter(name: &str) -> Option<fn(&mut ServiceSettings, &str)> {
+    fn provider(issuer: &str, jwks_url: Option<&str>) -> ProviderSettings {
+        let jwks_url = jwks_url.map_or(String::new(), |url| format!("jwks_url = \"{url}\"\n"));
+        let table = format!("issuer = \"{issuer}\"\n{jwks_url}audience = \"a\"\nalgorithms = [\"ES256\"]");
+        toml::from_str(&table).unwrap()
+    }
+    match name {
+        "auth.jwks_url" => Some(|settings, url| settings.auth.jwks_url = Some(url.to_owned())),
+        "auth.providers.issuer" => Some(|settings, url| settings.auth.providers = vec![provider(url, None)]),
+        "auth.providers.jwks_url" => {
+            Some(|settings, url| settings.auth.providers = vec![provider("app", Some(url))])
+        }
+        "webhooks.endpoints.url" => Some(|settings, url| {
+            settings.webhooks.endpoints = vec![toml::from_str(&format!("url = \"{url}\"")).unwrap()];
+        }),
+        "rooms.signal_url" | "rooms.page_url" | "ice.servers.urls" | "ice.turn.urls" => None,
+        other => panic!("{other}: does the server itself fetch this URL?"),
+    }
+}
+
+/// The rows are all settings that hold a URL. A webhook may go to more private hosts than these.
+#[test]
+fn a_url_that_the_server_fetches_is_unencrypted_only_to_this_machine_or_a_listed_host() {
+    let in_table = |table: &'static str, names: &'static [&'static str]| {
+        names.iter().map(move |name| format!("{table}.{name}"))
+    };
+    let names = setting_names()
+        .into_iter()
+        .chain(in_table("auth.providers", field_names::<ProviderSettings>()))
+        .chain(in_table("webhooks.endpoints", field_names::<WebhookEndpoint>()))
+        .chain(in_table("ice.servers", field_names::<IceServer>()))
+        .chain(in_table("ice.turn", field_names::<TurnServer>()))
+        .filter(|name| name.contains("url") || name.contains("uri") || name.contains("issuer"));
+    let setters: Vec<_> = names.filter_map(|name| url_setter(&name).map(|set| (name, set))).collect();
+    assert!(setters.len() >= 4, "{}", setters.len());
+    for (name, set) in setters {
+        for (url, unlisted, listed) in [
+            ("https://auth.example/x", true, true),
+            ("https://203.0.113.7:8443/x", true, true),
+            ("http://127.0.0.1:8080/x", true, true),
+            ("http://[::1]:8080/x", true, true),
+            ("http://localhost/x", true, true),
+            ("http://auth.example/x", false, true),
+            ("http://AUTH.example:8080/x", false, true),
+            ("http://203.0.113.7/x", false, true),
+            ("http://other.example/x", false, false),
+            ("http://auth.example.evil/x", false, false),
+            ("http://203.0.113.70/x", false, false),
+            ("http://auth.example@evil.example/x", false, false),
+            ("ftp://auth.example/x", false, false),
+            ("auth.example/x", false, false),
+        ] {
+            for (hosts, expected) in [(&[][..], unlisted), (&["auth.example", "203.0.113.7"][..], listed)] {
+                let mut settings = ServiceSettings::default();
+                settings.http_client.unencrypted_hosts =
+                    hosts.iter().map(|host| (*host).to_owned()).collect();
+                set(&mut settings, url);
+                let error = check_settings(&settings).err().map(|error| error.to_string());
+                assert_eq!(error.is_none(), expected, "{name} = {url}, {hosts:?}: {error:?}");
+            }
+        }
     }
 }
 
