@@ -8,6 +8,7 @@ use signalbox_tests::{
     cluster::{StoreKind, TestCluster},
     net::eventually_within,
     peer::TestPeer,
+    process::send_signal,
 };
 
 fn refusal(answer: &Value) -> (&str, &str, Option<&str>) {
@@ -216,4 +217,30 @@ async fn a_full_mailbox_of_a_detached_peer_refuses_messages_in_memory() {
 #[tokio::test]
 async fn a_full_mailbox_of_a_detached_peer_refuses_messages_over_redis() {
     assert_full_mailbox_refuses_messages(StoreKind::Redis(2)).await;
+}
+
+/// The node of Carol does not run for a while. Until it acknowledges her entries again, the sender is
+/// refused, and must send later.
+#[tokio::test]
+async fn a_node_that_runs_late_refuses_messages_only_until_it_runs() {
+    let settings = [("LIMITS__BACKLOG", "8"), ("TIMING__LEASE", "20s"), ("TIMING__RESUME_WINDOW", "20s")];
+    let cluster = TestCluster::start(StoreKind::Redis(2), &settings).await;
+    let (alice, carol) = cluster.room("r").join2().await;
+    carol.stop_confirming();
+    send_signal(cluster.nodes[1].pid(), "STOP");
+    for n in 1..=8 {
+        alice.message_room(json!(n)).await;
+    }
+    let refused = alice.request(json!({"type": "message", "data": 9})).await;
+    assert_eq!(
+        (&refused["code"], &refused["retryMs"]),
+        (&json!("peer_backlogged"), &json!(500)),
+        "{refused}"
+    );
+    send_signal(cluster.nodes[1].pid(), "CONT");
+    send_when_accepted(&alice, json!({"type": "message", "data": 9})).await;
+    for n in 1..=9 {
+        assert_eq!(carol.next_message().await.data, Some(json!(n)));
+    }
+    cluster.assert_clean_logs();
 }

@@ -4,16 +4,18 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use signalbox_protocol::id::{NodeId, RoomId};
 use signalbox_redis::redis_keys;
 use signalbox_tests::{
     fleet::Fleet,
+    fleet_store::FleetStore,
     http::Request,
     net::{eventually_within, within},
-    peer::TestPeer,
+    peer::{TestConnection, TestPeer},
     process::send_signal,
     proxy::{Direction, NewConnections},
+    token::TokenBuilder,
 };
 
 use crate::node_death::join;
@@ -243,4 +245,75 @@ async fn direct_delivery_does_not_overtake_a_replay() {
     for n in 1..=BACKLOG {
         assert_eq!(bob.next_of_type("message").await["data"][0], n);
     }
+}
+
+/// A moderator removes Bob, and the server of the room answers Bob's node late. The node learns from
+/// another server that the grant of Bob is revoked: while it reads why Bob has left, or before it has
+/// heard that he left.
+#[tokio::test]
+async fn a_removed_peer_is_told_that_it_was_removed_whatever_its_node_learns_first() {
+    let settings = [("TIMING__RESUME_WINDOW", "10s"), ("TIMING__LEASE", "10s")];
+    let fleet = Fleet::start(FleetStore::start_cluster().await, 2, &settings).await;
+    let FleetStore::Cluster(cluster) = &fleet.store else { panic!("a cluster") };
+    let room = RoomId::parse("s").unwrap();
+    let room_server = &cluster.servers[cluster.master_of(redis_keys::partition_of_room(&room)).await];
+    let slot: usize = room_server.run_text(&format!("CLUSTER KEYSLOT {}", redis_keys::NODE_RULES_KEY)).await;
+    let rules_server = &cluster.servers[cluster.master_of(slot / 128).await];
+    assert_ne!(room_server.address, rules_server.address, "the rules must not wait for the room");
+    let join = async |node: usize, user: &str, permissions: Value| {
+        let token = TokenBuilder::valid("s", user).claim("permissions", permissions).sign(&fleet.secret);
+        TestConnection::open(fleet.nodes[node].process.address, &token).await.into_peer().await
+    };
+    let host = join(0, "host", json!(["moderate"])).await;
+    for (user, loses_notice) in [("bob", false), ("bert", true)] {
+        let bob = join(1, user, json!(["message"])).await;
+        if loses_notice {
+            room_server.run_text::<()>("CLIENT KILL TYPE pubsub").await;
+        }
+        host.send_acked(json!({"type": "kick", "peer": bob.id()})).await;
+        // Shorter than a server without an answer counts as lost.
+        room_server.run_text::<()>("CLIENT PAUSE 700 ALL").await;
+        let closed = bob.wait_closed().await;
+        assert_eq!((closed.code, &*closed.reason), (4513, "removed"), "without the notice: {loses_notice}");
+        room_server.run_text::<()>("CLIENT UNPAUSE").await;
+    }
+    drop(host);
+    fleet.audit();
+}
+
+/// Carol reads everything and confirms nothing, so her node acknowledges her entries. Two of its
+/// acks do not reach Redis. Her mailbox must not count these entries for ever.
+#[tokio::test]
+async fn an_ack_that_redis_did_not_get_is_written_again() {
+    // No entry becomes too old, and no node is counted as dead.
+    let settings = [("LIMITS__BACKLOG", "8"), ("TIMING__RESUME_WINDOW", "60s"), ("TIMING__LEASE", "20s")];
+    let fleet = Fleet::over_single_redis(2, &settings).await;
+    let alice = join(&fleet, 0, "alice").await;
+    let carol = join(&fleet, 1, "carol").await;
+    carol.stop_confirming();
+    let send = async |n: usize| {
+        let limit = Duration::from_secs(5);
+        eventually_within(limit, &format!("message {n} is accepted"), async || {
+            let answer = alice.request(json!({"type": "message", "data": n})).await;
+            assert!(answer["type"] == "ack" || answer["code"] == "peer_backlogged", "{answer}");
+            (answer["type"] == "ack").then_some(())
+        })
+        .await;
+        assert_eq!(carol.next_message().await.data, Some(json!(n)));
+    };
+    // The node acknowledges at half of the bound, and then keeps the newer half.
+    for numbers in [1..=4, 5..=7] {
+        fleet.nodes[1].redis_proxy().set_new_connections(NewConnections::Blackhole);
+        fleet.nodes[1].redis_proxy().half_open_all(Direction::ToServer);
+        for n in numbers {
+            send(n).await;
+        }
+        until_ready_status(&fleet, 1, 503).await;
+        fleet.nodes[1].redis_proxy().heal();
+        until_ready_status(&fleet, 1, 200).await;
+    }
+    for n in 8..=20 {
+        send(n).await;
+    }
+    fleet.audit();
 }

@@ -52,7 +52,7 @@ async fn try_resync_in_lobby(
     let reader = peer.mailbox_reader(&context.node_id);
     match context.store.read_mailbox(&state.room.id, &reader, 0).await? {
         PeerStatus::Owned(page) => {
-            state.queue.mark_resynced();
+            state.queue.mark_resynced(page.acked_seq);
             let member = known.as_ref().and_then(|known| Some((known.members.get(&peer.id)?, known)));
             match member {
                 Some((member, _)) if member.waiting => Ok(Some(ResyncResult::InSync)),

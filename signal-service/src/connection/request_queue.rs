@@ -298,10 +298,12 @@ impl RequestQueue {
         self.may_confirm_alone = true;
     }
 
-    /// This node owns the peer: calls may start again.
-    pub(super) fn mark_resynced(&mut self) {
+    /// This node owns the peer: calls may start again. The store knows the peer to have the entries
+    /// up to `acked_seq`; an ack beyond it may have been lost, and is written again.
+    pub(super) fn mark_resynced(&mut self, acked_seq: u64) {
         self.needs_resync = false;
         self.may_confirm_alone = true;
+        self.acked_seq = acked_seq;
     }
 
     /// The client got a new first frame: it has the entries up to `start.seq`.

@@ -54,7 +54,7 @@ async fn try_resync(state: &mut ConnectionState<'_>) -> Result<Option<ResyncResu
         (peer.mailbox_reader(&context.node_id), peer.delivered_seq(), Instant::now());
     Ok(match context.store.read_mailbox(&state.room.id, &reader, since).await? {
         PeerStatus::Owned(page) => {
-            state.queue.mark_resynced();
+            state.queue.mark_resynced(page.acked_seq);
             if page.mailbox_version != peer.mailbox_version() || !page.is_contiguous_after(since) {
                 renew_mailbox(state).await?;
                 return Ok(None);

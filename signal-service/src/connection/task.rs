@@ -17,7 +17,7 @@ use signalbox_rooms::{room::Member, store::PeerStatus};
 use tokio::{
     io::Interest,
     net::TcpStream,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
 use super::{
@@ -43,9 +43,6 @@ use crate::{
 
 /// How long an entry that is ahead waits for the missing one before the mailbox is read.
 const REORDER_WAIT: Duration = Duration::from_millis(25);
-
-/// How long a connection that must end waits for the reason in the store.
-const CLOSE_REASON_WAIT: Duration = Duration::from_millis(500);
 
 /// How long a connection stays open after `going`: a page may also send `leave` while it closes.
 const GOING_WAIT: Duration = Duration::from_millis(500);
@@ -155,19 +152,14 @@ async fn serve_peer(
 }
 
 /// The removal of a peer also revokes its grant, and this node may learn either first. The store
-/// knows the more precise reason.
+/// knows the more precise reason, unless it does not answer within `redis.deadline`.
 async fn find_revoked_reason(node: &SignalNode, room: &LocalRoom, peer: &LocalPeer) -> CloseCode {
-    if room.is_store_available() {
-        let context = node.registry.context();
-        let reader = peer.mailbox_reader(&context.node_id);
-        let read = timeout(CLOSE_REASON_WAIT, context.store.read_mailbox(&room.id, &reader, 0)).await;
-        if let Ok(Ok(PeerStatus::Left(Some(reason)))) = read {
-            let code = left_close_code(Some(reason));
-            peer.override_close(code);
-            return code;
-        }
+    let context = node.registry.context();
+    let reader = peer.mailbox_reader(&context.node_id);
+    match context.store.read_mailbox(&room.id, &reader, 0).await {
+        Ok(PeerStatus::Left(Some(reason))) => left_close_code(Some(reason)),
+        _ => CloseCode::Revoked,
     }
-    CloseCode::Revoked
 }
 
 /// One connection that has sent its first frame.

@@ -202,7 +202,8 @@ impl EntryRun {
 /// The entries of one peer that were delivered and that the store still counts as waiting, with
 /// their sizes.
 pub(super) struct UnackedEntries {
-    /// The entries that were sent on this connection.
+    /// The entries that were sent on this connection. Those that an ack has removed do not return if
+    /// it was lost; then they count as entries before `first_seq`.
     entries: VecDeque<(u64, usize)>,
     bytes: usize,
     /// The last entry that the client had before them.
@@ -249,7 +250,16 @@ impl UnackedEntries {
         self.acked_seq = self.acked_seq.max(seq);
     }
 
-    /// The number of entries that the client had before those of this connection.
+    /// The store knows the peer to have the entries up to `seq` only: an ack was lost. The entries
+    /// after it count again.
+    pub(super) fn count_after(&mut self, seq: u64) {
+        if seq < self.acked_seq {
+            self.first_seq = self.first_seq.max(self.acked_seq);
+            self.acked_seq = seq;
+        }
+    }
+
+    /// The number of entries that the client had before those in `entries`.
     fn earlier_entries(&self) -> usize {
         self.first_seq.saturating_sub(self.acked_seq) as usize
     }
@@ -397,6 +407,30 @@ mod tests {
         assert!(!unacked.is_ack_due());
         (16..=20).for_each(|seq| unacked.push_entry(seq, 1));
         assert_eq!(unacked.middle_seq(), Some(17));
+    }
+
+    #[test]
+    fn entries_whose_ack_was_lost_count_again() {
+        let limits = LimitSettings { backlog: 8, ..LimitSettings::default() };
+        let mut unacked = UnackedEntries::new(&limits);
+        (1..=4).for_each(|seq| unacked.push_entry(seq, 1));
+        unacked.acknowledge_up_to(3);
+        unacked.count_after(3);
+        assert!(!unacked.is_ack_due());
+        unacked.count_after(0);
+        assert_eq!((unacked.is_ack_due(), unacked.middle_seq()), (true, Some(3)));
+        // The next ack arrives in part: the store has deleted the first entries.
+        unacked.acknowledge_up_to(3);
+        unacked.count_after(1);
+        assert!(!unacked.is_ack_due());
+        unacked.push_entry(5, 1);
+        assert_eq!((unacked.is_ack_due(), unacked.middle_seq()), (true, Some(4)));
+        // Entries of an earlier connection are among them.
+        unacked.restart(10, 7);
+        unacked.push_entry(11, 1);
+        unacked.acknowledge_up_to(10);
+        unacked.count_after(7);
+        assert_eq!((unacked.is_ack_due(), unacked.middle_seq()), (true, Some(10)));
     }
 
     proptest! {

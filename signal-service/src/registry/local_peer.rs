@@ -338,6 +338,10 @@ impl LocalPeer {
     pub fn deliver_page(&self, page: MailboxPage, asked_at: Instant) {
         let mut state = self.lock_delivery();
         state.replication_id = page.replication_id;
+        state.unacked.count_after(page.acked_seq);
+        if state.unacked.is_ack_due() {
+            self.task_wake.notify_one();
+        }
         let run = state.inbox.accept_page(page.entries, page.last_seq);
         if state.inbox.delivered_seq() >= page.last_seq {
             state.last_complete_at = asked_at;
@@ -536,15 +540,11 @@ impl LocalPeer {
         first
     }
 
-    /// Replaces the close code.
-    pub fn override_close(&self, code: CloseCode) {
-        self.lock_delivery().close_code = Some(code);
-    }
-
-    /// Sends the close frame. Nothing is sent after it.
+    /// Sends the close frame. Nothing is sent after it. The task knows why the connection ends, so
+    /// its code replaces one that was requested meanwhile.
     pub fn write_close(&self, code: CloseCode) {
         let mut state = self.lock_delivery();
-        let code = *state.close_code.get_or_insert(code);
+        state.close_code = Some(code);
         state.outbox.queue_close(code);
     }
 
