@@ -222,7 +222,9 @@ impl Deployment {
         let [own, leaked, shop] = [(); 3].map(|()| random_hex());
         let lines = format!("backend:{own}\nleaked:{leaked}\nshop:{shop}");
         let env = [(API_KEYS.to_owned(), lines)];
-        let settings = [settings, &[("TIMING__RESUME_WINDOW", "10s")]].concat();
+        // A node that does not run for a lease counts as dead, and other peers are told that its peers
+        // are detached. That is right, and not what the playbook is about.
+        let settings = [settings, &[("TIMING__RESUME_WINDOW", "10s"), ("TIMING__LEASE", "10s")]].concat();
         let mut cluster = TestCluster::start_with(StoreKind::Redis(2), &settings, &env).await;
         cluster.api_secret = own;
         eventually("the auth service has subscribed to the events", async || {

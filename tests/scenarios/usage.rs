@@ -21,15 +21,63 @@ async fn fetch_usage(cluster: &TestCluster, query: &str) -> Value {
     answer.json()
 }
 
-/// Waits until the usage of a room has so many joins and seconds; returns both numbers.
-async fn wait_for_usage(cluster: &TestCluster, room: &str, joins: u64, seconds: f64) -> (u64, f64) {
-    eventually_within(WRITE_LIMIT, &format!("the usage of {room} is written"), async || {
-        let rows = fetch_usage(cluster, &format!("?room={room}")).await["days"].as_array().unwrap().clone();
-        let sum = |name: &str| rows.iter().map(|row| row[name].as_f64().unwrap()).sum::<f64>();
-        let found = (sum("joins") as u64, sum("peerMinutes") * 60.0);
-        (found.0 >= joins && found.1 >= seconds - 0.5).then_some(found)
-    })
-    .await
+/// How long peers were connected, as their clients see it: at least and at most so long. The bounds
+/// hold however slowly the machine runs.
+#[derive(Debug, Clone, Copy, Default)]
+struct ConnectedTime {
+    least: Duration,
+    most: Duration,
+}
+
+impl std::ops::AddAssign for ConnectedTime {
+    fn add_assign(&mut self, other: Self) {
+        self.least += other.least;
+        self.most += other.most;
+    }
+}
+
+/// The connected time of one connection, while it lasts.
+struct ConnectionClock {
+    requested_at: Instant,
+    served_at: Instant,
+}
+
+impl ConnectionClock {
+    /// `requested_at` is before the request that connects or admits the peer.
+    async fn start(peer: &TestConnection, requested_at: Instant) -> Self {
+        // The node counts when it answers the requests of the peer.
+        peer.ping().await;
+        Self { requested_at, served_at: Instant::now() }
+    }
+
+    /// The connection began to end at `ended_after` at the earliest, and has ended now.
+    fn stop(&self, ended_after: Instant) -> ConnectedTime {
+        ConnectedTime { least: ended_after - self.served_at, most: self.requested_at.elapsed() }
+    }
+
+    async fn leave(self, peer: &TestConnection) -> ConnectedTime {
+        let leaves_at = Instant::now();
+        assert_eq!(peer.request(json!({"type": "leave"})).await["type"], "ack");
+        peer.wait_closed().await;
+        self.stop(leaves_at)
+    }
+}
+
+/// Waits until the usage of a room has so many joins and the least time. The node counts whole
+/// milliseconds.
+async fn assert_usage(cluster: &TestCluster, room: &str, joins: u64, time: ConnectedTime) {
+    let rounding = Duration::from_millis(20);
+    let (joined, connected) =
+        eventually_within(WRITE_LIMIT, &format!("the usage of {room} is written: {time:?}"), async || {
+            let rows =
+                fetch_usage(cluster, &format!("?room={room}")).await["days"].as_array().unwrap().clone();
+            let sum = |name: &str| rows.iter().map(|row| row[name].as_f64().unwrap()).sum::<f64>();
+            let found = (sum("joins") as u64, Duration::from_secs_f64(sum("peerMinutes") * 60.0));
+            (found.0 >= joins && found.1 + rounding >= time.least).then_some(found)
+        })
+        .await;
+    assert_eq!(joined, joins, "joins");
+    assert!(connected <= time.most + rounding, "{connected:?} is not within {time:?}");
 }
 
 #[tokio::test]
@@ -38,26 +86,34 @@ async fn peer_minutes_are_counted_once_across_resumes_and_takeovers() {
         // The window must be longer than the time without a connection.
         let cluster = TestCluster::start(store, &[("TIMING__RESUME_WINDOW", "10s")]).await;
         let room = cluster.room("r");
-        let started = Instant::now();
+        let mut total = ConnectedTime::default();
+        let requested_at = Instant::now();
         let alice = room.join("alice").await;
+        let alice_clock = ConnectionClock::start(&alice, requested_at).await;
+        let requested_at = Instant::now();
         let bob = room.join("bob").await;
+        let bob_clock = ConnectionClock::start(&bob, requested_at).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         // Bob loses his socket, resumes on the other node, and then takes over his own peer.
+        let lost_after = Instant::now();
         let resume_state = bob.disconnect().await;
-        let first_part = started.elapsed();
+        alice.next_of_type("peer-detached").await;
+        total += bob_clock.stop(lost_after);
         tokio::time::sleep(Duration::from_millis(1_500)).await;
-        let resumed_at = Instant::now();
-        let bob = resume_state.resume_on(cluster.nodes.last().unwrap()).await;
-        let takeover_state = bob.resume_state().await;
+        let requested_at = Instant::now();
+        let replaced = resume_state.resume_on(cluster.nodes.last().unwrap()).await;
+        let replaced_clock = ConnectionClock::start(&replaced, requested_at).await;
+        let takeover_state = replaced.resume_state().await;
+        let requested_at = Instant::now();
         let bob = takeover_state.take_over(cluster.nodes[0].address).await.unwrap().into_peer().await;
+        let bob_clock = ConnectionClock::start(&bob, requested_at).await;
+        assert_eq!(replaced.wait_closed().await.code, 4512);
+        total += replaced_clock.stop(requested_at);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        bob.leave().await;
-        alice.leave().await;
-        let (alice, bob) = (started.elapsed(), first_part + resumed_at.elapsed());
-        let expected = (alice + bob).as_secs_f64();
-        let (joins, seconds) = wait_for_usage(&cluster, "r", 2, expected).await;
-        assert_eq!(joins, 2, "neither a resume nor a takeover is a join");
-        assert!((seconds - expected).abs() < 1.0, "{seconds} s of {expected} s");
+        total += bob_clock.leave(&bob).await;
+        total += alice_clock.leave(&alice).await;
+        // Neither a resume nor a takeover is a join.
+        assert_usage(&cluster, "r", 2, total).await;
         let rows = fetch_usage(&cluster, "?room=r").await;
         assert!(rows["days"].as_array().unwrap().iter().all(|row| row["key"] == "backend"), "{rows}");
         cluster.audit().await;
@@ -71,8 +127,9 @@ async fn a_peer_in_the_lobby_is_counted_from_its_admission() {
         let cluster = TestCluster::start(store, &[("TIMING__RESUME_WINDOW", "10s")]).await;
         cluster.api("POST", "/api/rooms", &json!({"id": "r", "lobby": true})).await.assert_status(201);
         let room = cluster.room("r");
-        let started = Instant::now();
+        let requested_at = Instant::now();
         let host = room.join_with(json!({"user": "host", "role": "host"})).await;
+        let host_clock = ConnectionClock::start(&host, requested_at).await;
         let [alice, bob, carol] =
             [room.connect("alice").await, room.connect("bob").await, room.connect("carol").await];
         let (alice_id, bob_id) = (alice.expect_waiting().await, bob.expect_waiting().await);
@@ -80,9 +137,10 @@ async fn a_peer_in_the_lobby_is_counted_from_its_admission() {
         tokio::time::sleep(Duration::from_secs(3)).await;
         // Carol leaves the lobby. Alice is admitted, and Bob is admitted while detached.
         assert_eq!(carol.request(json!({"type": "leave"})).await["type"], "ack");
-        host.send_acked(json!({"type": "admit", "peer": alice_id})).await;
         let admitted_at = Instant::now();
+        host.send_acked(json!({"type": "admit", "peer": alice_id})).await;
         let alice = alice.into_peer().await;
+        let alice_clock = ConnectionClock::start(&alice, admitted_at).await;
         let handle = bob.handle().await;
         drop(bob);
         eventually("the list shows Bob as detached", async || {
@@ -94,18 +152,16 @@ async fn a_peer_in_the_lobby_is_counted_from_its_admission() {
         .await;
         host.send_acked(json!({"type": "admit", "peer": bob_id})).await;
         let query = format!("resume={}&since={}", handle.0, handle.1);
+        let requested_at = Instant::now();
         let bob = TestConnection::open_with(cluster.nodes[0].address, &query).await.unwrap();
         assert_eq!(bob.next().await["type"], "resumed");
-        let resumed_at = Instant::now();
+        let bob_clock = ConnectionClock::start(&bob, requested_at).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let (host_s, alice_s, bob_s) = (started.elapsed(), admitted_at.elapsed(), resumed_at.elapsed());
-        assert_eq!(bob.request(json!({"type": "leave"})).await["type"], "ack");
-        alice.leave().await;
-        host.leave().await;
-        let expected = (host_s + alice_s + bob_s).as_secs_f64();
-        let (joins, seconds) = wait_for_usage(&cluster, "r", 3, expected).await;
-        assert_eq!(joins, 3, "a peer that left the lobby has not joined");
-        assert!((seconds - expected).abs() < 1.0, "{seconds} s of {expected} s");
+        let mut total = bob_clock.leave(&bob).await;
+        total += alice_clock.leave(&alice).await;
+        total += host_clock.leave(&host).await;
+        // A peer that left the lobby has not joined.
+        assert_usage(&cluster, "r", 3, total).await;
         cluster.api("DELETE", "/api/rooms/r", &json!(null)).await.assert_status(204);
         cluster.audit().await;
     }
