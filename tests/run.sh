@@ -28,7 +28,7 @@ step_deny() {
 }
 step_build() { cargo build --workspace --locked --bins; }
 # The scenarios mostly wait, so more of them than cores run at once.
-step_cargo_test() { RUST_TEST_THREADS=${RUST_TEST_THREADS:-4} cargo test --workspace --locked --no-fail-fast; }
+step_cargo_test() { RUST_TEST_THREADS=${RUST_TEST_THREADS:-6} cargo test --workspace --locked --no-fail-fast; }
 step_fuzz() {
   wait_for_job fuzz || return
   fuzz/run.sh "$FUZZ_SECONDS"
@@ -56,16 +56,10 @@ step_api() {
   cargo build --workspace --locked --bins --quiet
   tests/fuzz-api/run.sh "${CARGO_TARGET_DIR:-target}/debug/signalbox" "$WORK/schemathesis"
 }
-step_edge() { run_node_tests tests/edge; }
-step_browser() { run_node_tests tests/browser; }
+# `exec`, so that the end of STEP_TIMEOUT reaches the runner, which ends its tests.
+step_edge() { exec node tests/node-tests.mjs tests/edge; }
+step_browser() { exec node tests/node-tests.mjs tests/browser; }
 step_hygiene() { tests/hygiene.sh "$SIGNALBOX_TEST_LOGS"; }
-
-run_node_tests() {
-  local files
-  mapfile -t files < <(find "$1" -name '*.test.mjs' -o -name '*.test.js' | sort)
-  [ ${#files[@]} -gt 0 ] || { echo "no tests in $1"; return 1; }
-  node --test --test-reporter=spec --test-concurrency=1 "${files[@]}"
-}
 
 say() { printf '%s\n' "$*"; }
 die() { say "tests/run.sh: $*" >&2; exit 2; }

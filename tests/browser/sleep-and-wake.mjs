@@ -1,10 +1,11 @@
 // Sleep and wake: a page whose process stood still, and a device whose address has changed, are in the
-// call again within seconds.
+// call again within seconds. Each browser has a file of its own, because the tests change the address
+// of the machine and wait for minutes.
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { AnyBrowser, BROWSERS } from './any-browser.mjs';
+import { AnyBrowser } from './any-browser.mjs';
 import { Gate, startPages } from './gate.mjs';
 import { until } from './person.mjs';
 import { EmbeddedServer, TestSite } from './servers.mjs';
@@ -50,7 +51,8 @@ function pageProcesses() {
   return lines.filter((line) => /--type=renderer| -contentproc .* tab$/.test(line)).map((line) => Number(line.trim().split(' ')[0]));
 }
 
-for (const name of BROWSERS) {
+/** @param {string} name of the browser */
+export function testSleepAndWake(name) {
   describe(`sleep and wake in ${name}`, () => {
     const site = new TestSite();
     let pages;

@@ -1,0 +1,5 @@
+// Sleep and wake in Firefox.
+
+import { testSleepAndWake } from './sleep-and-wake.mjs';
+
+testSleepAndWake('firefox');
