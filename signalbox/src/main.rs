@@ -85,7 +85,7 @@ async fn run_services(loaded: LoadedConfig, reloads: ConfigReloads) -> anyhow::R
     if settings.auth.keys_dir.is_none() && secrets.auth.is_none() {
         tracing::info!(
             event = "own_secret",
-            "AUTH_SECRET is not set: a random key signs tokens until this process ends"
+            "AUTH_SECRET is not set: a random key signs tokens until this process ends, so a restart interrupts all calls; make a secret with: openssl rand -base64 48"
         );
     }
     let guests_allowed = are_guests_allowed(&settings);

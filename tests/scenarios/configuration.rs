@@ -398,7 +398,7 @@ async fn a_logged_refusal_says_what_to_add_and_is_bounded() {
         {
             signalbox_tests::net::eventually(field, async || (count(field) >= 63).then_some(())).await;
         }
-        let origin = "origin_not_allowed origin=https://app.example (add it to server.allowed_origins)";
+        let origin = "origin_not_allowed origin=https://app.example (add it to server.allowed_origins; if it is the address of this server, let the proxy pass Host)";
         assert_eq!(count(origin), 1, "{binary}: {}", service.log());
         let host = "host_not_allowed host=other.example (add it to server.allowed_hosts)";
         assert_eq!(count(host), 1, "{binary}: {}", service.log());

@@ -43,7 +43,9 @@ impl ApiKeys {
     }
 
     fn parse_pair(number: usize, pair: &str) -> Result<ApiKey, String> {
-        let (id, secret) = pair.split_once(':').ok_or(format!("pair {number} is not id:secret"))?;
+        let (id, secret) = pair.split_once(':').ok_or_else(|| {
+            format!("pair {number} is not id:secret; write it like shop:SECRET, with a secret from: openssl rand -hex 32")
+        })?;
         let is_valid_id = (1..=64).contains(&id.len())
             && id.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c));
         if !is_valid_id {

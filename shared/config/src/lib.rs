@@ -26,6 +26,7 @@ mod setting_names;
 mod setting_sources;
 pub mod units;
 mod url;
+mod value_fault;
 mod variable_names;
 mod web_origin;
 mod webhook_secrets;

@@ -13,6 +13,7 @@ use crate::{
     environment::{process_environment, variable},
     setting_names::nearest_name,
     setting_sources::{SettingSources, find_unknown_setting, find_wrong_kind},
+    value_fault::{find_value_fault, variable_fault},
     variable_names::{check_other_variables, check_setting_variables},
 };
 use signalbox_protocol::id::CallerId;
@@ -50,7 +51,9 @@ impl LoadedConfig {
         let mut secrets = SecretSettings::read_from_env(flags, env)?;
         check_settings(&settings)?;
         secrets.read_endpoint_secrets(&settings.webhooks, env)?;
-        Self::check(settings, secrets, sources)
+        let mut loaded = Self::check(settings, secrets, sources)?;
+        loaded.warnings.extend(command_key_warning(&loaded.secrets, env));
+        Ok(loaded)
     }
 
     /// Checks settings and secrets together.
@@ -70,6 +73,11 @@ impl LoadedConfig {
         check_user_sources(&settings.auth, &naming_keys(&settings, &secrets))?;
         let pem_files = read_pem_digests(&settings);
         Ok(Self { settings, secrets, warnings, sources, pem_files })
+    }
+
+    /// The settings of the file that have another value from a variable or a flag, each with it.
+    pub fn overridden_settings(&self) -> Vec<String> {
+        self.sources.overridden().map(|(name, source)| format!("{name} by {source}")).collect()
     }
 
     /// The settings in force as TOML, each with its source, after comment lines that say which
@@ -98,8 +106,9 @@ fn read_settings(
     if let Some((variable, problem)) = find_wrong_kind(env, &defaults) {
         return Err(ConfigError::invalid_setting(variable, problem));
     }
+    let sources = sources.add_source(environment_source(env)).build()?;
     let mut settings: ServiceSettings =
-        sources.add_source(environment_source(env)).build()?.try_deserialize()?;
+        sources.try_deserialize().map_err(|error| describe_variables(env).unwrap_or(error.into()))?;
     if let Some(listen) = variable("SIGNALBOX_LISTEN", env) {
         let address = listen.parse().map_err(|_| {
             ConfigError::invalid_setting(
@@ -141,8 +150,21 @@ fn parse_file(path: &Path, text: &str) -> Result<toml::Table, ConfigError> {
             format!("is not a setting; {next}"),
         ));
     }
-    toml::from_str::<ServiceSettings>(text).map_err(|error| at_line(&error))?;
+    toml::from_str::<ServiceSettings>(text)
+        .map_err(|error| find_value_fault(&table, &format!("{file}: ")).unwrap_or_else(|| at_line(&error)))?;
     Ok(table)
+}
+
+/// The first variable whose value alone is refused: the file was checked before.
+fn describe_variables(env: &EnvVars) -> Option<ConfigError> {
+    let mut names: Vec<&String> = env.keys().collect();
+    names.sort_unstable();
+    names.into_iter().find_map(|name| {
+        let single = EnvVars::from_iter([(name.clone(), env[name].clone())]);
+        let source = config::Config::builder().add_source(environment_source(&single)).build().ok()?;
+        let error = source.clone().try_deserialize::<ServiceSettings>().err()?.to_string();
+        Some(variable_fault(name, &error, &source.try_deserialize().unwrap_or_default()))
+    })
 }
 
 /// The variables `SIGNALBOX__SECTION__NAME`. Only the settings named here are lists, with commas
@@ -189,6 +211,15 @@ fn naming_keys<'a>(settings: &ServiceSettings, secrets: &'a SecretSettings) -> V
         })
     };
     secrets.api_keys.ids().filter(may_name).collect()
+}
+
+/// The key of the commands is easily taken for the keys of a service.
+fn command_key_warning(secrets: &SecretSettings, env: &EnvVars) -> Option<String> {
+    let names = ["SIGNALBOX_API_KEY", "SIGNALBOX_API_KEY_FILE"];
+    let name = names.into_iter().find(|name| variable(name, env).is_some())?;
+    secrets.api_keys.is_empty().then(|| {
+        format!("{name} is set, which only commands read; a service reads SIGNALBOX_API_KEYS or SIGNALBOX_API_KEYS_FILE")
+    })
 }
 
 fn unused_setting_warnings(settings: &ServiceSettings, secrets: &SecretSettings) -> Vec<String> {

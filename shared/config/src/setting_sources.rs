@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use crate::{
     CommonFlags, EnvVars,
     environment::{SECRET_VARIABLES, variable},
-    setting_names::{names_in_section, names_in_table, section_names},
+    setting_names::{names_in_section, names_in_table, section_names, setting_names},
     variable_names::variable_of,
 };
 
 /// The sources of the values that are not the default: a flag, a variable or a file.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SettingSources(BTreeMap<String, String>);
+pub(crate) struct SettingSources {
+    by_name: BTreeMap<String, String>,
+    /// The file whose value another source overrides, by the name of the setting.
+    overridden: BTreeMap<String, String>,
+}
 
 impl SettingSources {
     /// The sources of a configuration, with the content of its file.
@@ -31,20 +35,41 @@ impl SettingSources {
             }
         }
         let flag = |is_set: bool, flag: &'static str| is_set.then_some(flag);
-        let flags = [
+        let by_flag = [
             ("server.listen", flag(flags.listen.is_some(), "--listen")),
             ("auth.guests", flag(flags.guests, "--guests")),
             ("REDIS_URL", flag(flags.redis.is_some(), "--redis")),
         ];
-        for (name, flag) in flags {
+        for (name, flag) in by_flag {
             flag.iter().for_each(|flag| sources.add(name, flag));
+        }
+        if let (Some(file), Some(path)) = (file, &flags.config) {
+            sources.find_overridden(file, &path.display().to_string());
         }
         sources
     }
 
+    /// A variable may add to a table whose name the operator chooses, so it does not override it.
+    fn find_overridden(&mut self, file: &toml::Table, path: &str) {
+        let sections = file.iter().filter(|(section, _)| names_in_table(section).is_none());
+        for (section, values) in sections {
+            for name in values.as_table().into_iter().flat_map(toml::Table::keys) {
+                let name = format!("{section}.{name}");
+                if self.source_of(&name).is_some_and(|source| source != path) {
+                    self.overridden.insert(name, path.to_owned());
+                }
+            }
+        }
+    }
+
     /// A later source overrides an earlier one.
     fn add(&mut self, name: &str, source: &str) {
-        self.0.insert(name.to_owned(), source.to_owned());
+        self.by_name.insert(name.to_owned(), source.to_owned());
+    }
+
+    /// Each setting of the file that another source overrides, with that source.
+    pub(crate) fn overridden(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.overridden.keys().filter_map(|name| Some((name.as_str(), self.source_of(name)?)))
     }
 
     fn add_file(&mut self, file: &toml::Table, path: &str) {
@@ -72,7 +97,7 @@ impl SettingSources {
 
     /// The source of a setting, or of the secret in a variable; `None` for a default.
     pub(crate) fn source_of(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.by_name.get(name).map(String::as_str)
     }
 
     /// Settings as TOML, each with its source in a comment.
@@ -94,6 +119,9 @@ impl SettingSources {
             if let Some(name) = name {
                 text.push_str("  # ");
                 text.push_str(self.source_of(&name).unwrap_or("default"));
+                if let Some(file) = self.overridden.get(&name) {
+                    text.push_str(&format!(", not {file}"));
+                }
             }
             text.push('\n');
         }
@@ -115,7 +143,9 @@ fn is_table_with_source(header: &str) -> bool {
 pub(crate) fn find_unknown_setting(file: &toml::Table) -> Option<(String, Vec<String>)> {
     for (section, values) in file {
         if !section_names().contains(&section.as_str()) {
-            return Some((section.clone(), section_names().iter().map(|name| (*name).to_owned()).collect()));
+            // It may be a setting without its section.
+            let sections = section_names().iter().map(|name| (*name).to_owned());
+            return Some((section.clone(), sections.chain(setting_names()).collect()));
         }
         let known = names_in_section(section);
         let is_unknown = |name: &&String| !known.is_empty() && !known.contains(&name.as_str());

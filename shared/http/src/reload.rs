@@ -69,6 +69,14 @@ impl ConfigReloads {
         if !waiting.is_empty() {
             tracing::warn!(event = "restart_needed", "needs a restart: {}", waiting.join(", "));
         }
+        let overridden = config.overridden_settings();
+        if !overridden.is_empty() {
+            tracing::info!(
+                event = "settings_overridden",
+                "the file does not decide {}",
+                overridden.join(", ")
+            );
+        }
         for warning in config.warnings.iter().filter(|warning| !self.running.warnings.contains(warning)) {
             tracing::warn!(event = "unsafe_setting", "{warning}");
         }

@@ -133,7 +133,7 @@ impl RequestGate {
         let origin = single_header_value(headers, header::ORIGIN).unwrap_or_default();
         match WebOrigin::parse(origin) {
             Ok(origin) => {
-                let remedy = "add it to server.allowed_origins";
+                let remedy = "add it to server.allowed_origins; if it is the address of this server, let the proxy pass Host";
                 self.refusals.report(code, "origin", &origin.to_string(), remedy);
             }
             Err(_) if origin == "null" => {

@@ -35,7 +35,11 @@ fn method_not_allowed(allow: &str) -> HttpResponse {
 /// # Errors
 /// Always.
 pub async fn not_found() -> Result<HttpResponse, ApiError> {
-    Err(ApiError(Problem::new(404, "not_found", "this path does not exist")))
+    Err(ApiError(Problem::new(
+        404,
+        "not_found",
+        "this path does not exist; /api/openapi.json of the auth service lists the paths",
+    )))
 }
 
 #[cfg(test)]
