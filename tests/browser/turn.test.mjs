@@ -7,7 +7,7 @@ import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { freePort } from '../edge/harness.mjs';
+import { freePort, stopProcess } from '../edge/harness.mjs';
 import { SharedBrowser, until } from './person.mjs';
 import { EmbeddedServer, TestSite } from './servers.mjs';
 
@@ -16,8 +16,7 @@ const randomSecret = () => randomBytes(32).toString('hex');
 /**
  * Starts coturn on a free port (UDP and TCP). It relays to loopback, which is unsafe in production.
  */
-async function startTurnServer(site, secrets) {
-  const port = await freePort();
+async function startTurnServer(site, secrets, port) {
   const child = site.startProcess('coturn', 'turnserver', [
     ...['-n', '--listening-ip=127.0.0.1', '--relay-ip=127.0.0.1', `--listening-port=${port}`, '--min-port=50000', '--max-port=50999'],
     ...['--use-auth-secret', ...secrets.map((one) => `--static-auth-secret=${one}`), '--realm=signalbox.test', '--fingerprint', '--stale-nonce=600'],
@@ -29,7 +28,7 @@ async function startTurnServer(site, secrets) {
       const socket = connect(port, '127.0.0.1', () => socket.end() && resolve(true)).on('error', () => resolve(false));
     });
   await until('coturn listens', () => child.exitCode === null && answers());
-  return port;
+  return child;
 }
 
 const KEY = `backend:${randomSecret()}`;
@@ -195,7 +194,8 @@ describe('a TURN server', () => {
   before(async () => {
     browser = await SharedBrowser.launch();
     // During a rotation the TURN server accepts both secrets.
-    port = await startTurnServer(site, [current, next]);
+    port = await freePort();
+    await startTurnServer(site, [current, next], port);
     origin = (await startSignalbox(site, 'plain', { urls: [url('udp')], secrets: [next, current] })).origin;
   });
   after(async () => {
@@ -213,6 +213,20 @@ describe('a TURN server', () => {
       assert.deepEqual(await browser.closePages(), []);
     });
   }
+
+  it('that does not work is named on the page, and the call connects as soon as it works', async () => {
+    const [relayPort, patience] = [await freePort(), 60_000];
+    const server = await startSignalbox(site, 'broken', { urls: [`turn:127.0.0.1:${relayPort}?transport=udp`], secrets: [current] });
+    const wrong = await startTurnServer(site, [foreign], relayPort);
+    const [ada, grace] = [await browser.joins(server.origin, 'r', 'Ada'), await browser.joins(server.origin, 'r', 'Grace')];
+    const reads = (person, text) => until(`the page says: ${text}`, async () => (await person.page.textContent('#status')).includes(text), patience);
+    await Promise.all([ada, grace].map((person) => reads(person, 'The relay server (TURN) refuses this server')));
+    await stopProcess(wrong);
+    await startTurnServer(site, [current], relayPort);
+    await Promise.all([ada, grace].map((person) => reads(person, 'One other person is here')));
+    for (const person of [ada, grace]) assert.deepEqual(await person.page.evaluate(readRoutes), ['relay udp relay']);
+    assert.deepEqual(await browser.closePages(), []);
+  });
 
   /** Opens a page of the server without a call. */
   const openBlankPage = async (at = origin) => {

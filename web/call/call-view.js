@@ -177,8 +177,8 @@ export class CallView {
   }
 
   /** @param {Peer} peer */
-  #peerText({ peerId, state, info }) {
-    return texts.peerStateText(state, this.#nameOf(info), this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS));
+  #peerText({ peerId, state, info, relayProblem }) {
+    return texts.peerStateText(state, this.#nameOf(info), this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS), relayProblem);
   }
 
   /** Whether to update the status line. A short reconnect during a call is not shown. */

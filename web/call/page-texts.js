@@ -127,18 +127,30 @@ export function noConnectionText(name) {
 }
 
 /**
+ * Relay problem → why no connection was found. A call without a problem may need a relay server too.
+ *
+ * @type {Record<string, string>}
+ */
+const RELAY_PROBLEMS = {
+  refused: 'The relay server (TURN) refuses this server: tell the operator.',
+  full: 'The relay server (TURN) has no free place: tell the operator.',
+  unreachable: 'The relay server (TURN) does not answer: try another network, or tell the operator.',
+};
+
+/**
  * @param {import('./client/peer.js').PeerState} state
  * @param {string} name
  * @param {boolean} detached
+ * @param {import('./client/peer.js').Peer['relayProblem']} [relayProblem]
  */
-export function peerStateText(state, name, detached) {
+export function peerStateText(state, name, detached, relayProblem) {
   switch (state) {
     case 'connecting':
       return `Connecting to ${name}…`;
     case 'reconnecting':
       return `Reconnecting to ${name}…`;
     case 'failed':
-      return `There is no connection to ${name} yet. Trying again…`;
+      return `There is no connection to ${name} yet. ${RELAY_PROBLEMS[relayProblem ?? ''] ?? 'If it stays so, one of you can try another network.'} Trying again…`;
     default:
       return detached ? `${name} has a weak connection…` : '';
   }

@@ -9,6 +9,7 @@ import { LocalTracks, nameTracks } from './local-tracks.js';
 import { Negotiation } from './negotiation.js';
 import { watchPath } from './path-watch.js';
 import { RemoteTracks } from './remote-tracks.js';
+import { RouteWatch } from './route-watch.js';
 import { TypedEmitter } from './typed-emitter.js';
 
 /**
@@ -41,6 +42,12 @@ import { TypedEmitter } from './typed-emitter.js';
 const DISCONNECTED_MS = 3_000;
 
 /**
+ * The least time between two ICE restarts. A relay server that denies the other peer lets ICE fail
+ * at once, and each restart takes an allocation of its quota.
+ */
+const RESTART_MS = 3_000;
+
+/**
  * After a store has lost its data, each node writes its own peers again. So a peer that is missing
  * from a snapshot may return soon, and its media has not stopped.
  */
@@ -65,6 +72,7 @@ export class Peer extends TypedEmitter {
   #info;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #restartTimer;
+  #restartedAt = -Infinity;
   /**
    * Runs while the peer is missing from the room.
    *
@@ -75,6 +83,8 @@ export class Peer extends TypedEmitter {
   #client;
   #negotiation;
   #stopWatch = () => {};
+  /** @type {RouteWatch | undefined} */
+  #routeWatch;
   #localTracks;
   #remoteTracks;
   #rtc;
@@ -136,6 +146,11 @@ export class Peer extends TypedEmitter {
     return this.#state;
   }
 
+  /** What is wrong with the relay servers (TURN), if anything: why there may be no connection. */
+  get relayProblem() {
+    return this.#routeWatch?.relayProblem;
+  }
+
   /** The remote media: all live tracks. Tracks change, the stream stays the same. */
   get stream() {
     return this.#remoteTracks.stream;
@@ -168,6 +183,7 @@ export class Peer extends TypedEmitter {
     clearTimeout(this.#missingTimer);
     this.#negotiation.stop();
     this.#stopWatch();
+    this.#routeWatch?.stop();
     this.pc.close();
     this.#setState('closed');
     this.emit('closed', reason);
@@ -198,6 +214,8 @@ export class Peer extends TypedEmitter {
     const pc = this.#configure((configuration) => new RTCPeerConnection(configuration));
     pc.addEventListener('datachannel', ({ channel }) => channel.label === LABEL && this.#onDataChannel(channel), { signal });
     pc.addEventListener('connectionstatechange', () => this.#onConnectionState(), { signal });
+    this.#routeWatch?.stop();
+    this.#routeWatch = new RouteWatch(pc, () => this.#onNoRoute());
     return pc;
   }
 
@@ -322,12 +340,21 @@ export class Peer extends TypedEmitter {
     this.#restartIce();
   }
 
+  /** The description has been agreed, and no candidate led to the peer. */
+  #onNoRoute() {
+    const isAgreed = this.pc.signalingState === 'stable' && Boolean(this.pc.remoteDescription);
+    if (!isAgreed || this.#info.detached || this.#client.state !== 'open') return;
+    this.#restartIce();
+    this.#setState('failed');
+  }
+
   #onConnectionState() {
     const { connectionState } = this.pc;
     clearTimeout(this.#restartTimer);
     this.#stopWatch();
     if (connectionState === 'connected') {
       this.#wasConnected = true;
+      this.#routeWatch?.stop();
       this.#stopWatch = watchPath(this.pc, () => this.#onSilence());
       this.#setState('connected');
     } else if (connectionState === 'disconnected') {
@@ -335,12 +362,19 @@ export class Peer extends TypedEmitter {
       this.#restartTimer = setTimeout(() => this.#restartIce(), DISCONNECTED_MS);
       this.#setState('reconnecting');
     } else if (connectionState === 'failed') {
-      this.#restartIce();
+      this.#restartAfterFailure();
       this.#setState(this.#wasConnected ? 'reconnecting' : 'failed');
     }
   }
 
+  #restartAfterFailure() {
+    const wait = this.#restartedAt + RESTART_MS - performance.now();
+    if (wait <= 0) this.#restartIce();
+    else this.#restartTimer = setTimeout(() => this.#restartIce(), wait);
+  }
+
   #restartIce() {
+    this.#restartedAt = performance.now();
     this.pc.restartIce();
     this.#negotiation.onChange();
   }

@@ -119,6 +119,32 @@ test('another snapshot without the peer does not restart the five seconds', asyn
   assert.equal(bob.pc.closed, true);
 });
 
+test('a connection without a route is failed and restarts ICE; one that fails at once restarts it every three seconds', async () => {
+  const { bob } = await joinRoom();
+  mock.timers.tick(20_000);
+  assert.deepEqual([bob.state, bob.pc.restarts], ['connecting', 0], 'nothing is agreed yet');
+  bob.pc.remoteDescription = {};
+  mock.timers.tick(20_000);
+  assert.deepEqual([bob.state, bob.pc.restarts], ['failed', 1]);
+  const fail = () => {
+    bob.pc.connectionState = 'failed';
+    bob.pc.dispatchEvent(new Event('connectionstatechange'));
+  };
+  mock.timers.tick(3000);
+  fail();
+  assert.equal(bob.pc.restarts, 2, 'the first restart is immediate');
+  for (let tries = 0; tries < 30; tries += 1) {
+    fail();
+    mock.timers.tick(200);
+  }
+  assert.equal(bob.pc.restarts, 4, 'two more in six seconds');
+  bob.pc.connectionState = 'connected';
+  bob.pc.dispatchEvent(new Event('connectionstatechange'));
+  mock.timers.tick(60_000);
+  assert.deepEqual([bob.state, bob.pc.restarts], ['connected', 4]);
+  bob.close();
+});
+
 test('no_such_peer does not close a connection at once', async () => {
   const { bob, socket, made } = await joinRoom();
   made[0].pc.dispatchEvent(Object.assign(new Event('icecandidate'), { candidate: { toJSON: () => ({ candidate: 'host' }) } }));

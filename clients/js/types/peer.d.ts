@@ -62,6 +62,8 @@ export declare class Peer extends TypedEmitter<PeerEvents> {
     /** The public record of the peer. */
     get info(): import("./messages.js").PeerEntry;
     get state(): PeerState;
+    /** What is wrong with the relay servers (TURN), if anything: why there may be no connection. */
+    get relayProblem(): "full" | "refused" | "unreachable" | undefined;
     /** The remote media: all live tracks. Tracks change, the stream stays the same. */
     get stream(): MediaStream;
     /** Stream id → the live remote tracks, as the other side has grouped them. */
