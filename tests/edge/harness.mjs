@@ -230,7 +230,7 @@ class RestartableProcess {
 }
 
 /** A running nginx, and requests to it. */
-class EdgeServer {
+export class EdgeServer {
   constructor(fields) {
     Object.assign(this, fields);
   }
