@@ -21,17 +21,52 @@ pub struct InvalidName {
 /// The names that a URL parser removes from a path (RFC 3986, section 5.2.4).
 const DOT_SEGMENTS: [&str; 2] = [".", ".."];
 
+/// The text of a random id: 32 hexadecimal digits, without an allocation, because each message has
+/// several.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct HexText([u8; 32]);
+
+impl From<&str> for HexText {
+    /// The caller has checked length and alphabet.
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().try_into().unwrap_or([b'0'; 32]))
+    }
+}
+
+impl From<String> for HexText {
+    fn from(text: String) -> Self {
+        Self::from(&*text)
+    }
+}
+
+impl std::ops::Deref for HexText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // The digits are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl std::hash::Hash for HexText {
+    /// The digits are random, so some of them do.
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        let [.., a, b, c, d, e, f, g, h] = self.0;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
 macro_rules! name_type {
     (
         $(#[$doc:meta])*
-        $type:ident, $min:literal..=$max:literal, $alphabet:literal, $allowed:expr
+        $type:ident($repr:ty), $min:literal..=$max:literal, $alphabet:literal, $allowed:expr
         $(, except $exceptions:ident $exception:literal)?
         $(; $component:literal, $description:literal)?
     ) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
         #[serde(try_from = "String")]
-        pub struct $type(Arc<str>);
+        pub struct $type($repr);
 
         impl $type {
             /// Texts of the alphabet that are no names.
@@ -49,7 +84,7 @@ macro_rules! name_type {
                 let allowed: fn(u8) -> bool = $allowed;
                 let is_exception = Self::EXCEPTIONS.contains(&text);
                 if ($min..=$max).contains(&text.len()) && text.bytes().all(allowed) && !is_exception {
-                    Ok(Self(Arc::from(text)))
+                    Ok(Self(<$repr>::from(text)))
                 } else {
                     let exception = concat!("" $(, $exception)?);
                     Err(InvalidName { min: $min, max: $max, alphabet: $alphabet, exception })
@@ -69,9 +104,9 @@ macro_rules! name_type {
             }
         }
 
-        impl std::borrow::Borrow<str> for $type {
-            fn borrow(&self) -> &str {
-                &self.0
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 
@@ -143,52 +178,65 @@ name_type!(
     /// The name of a room. Its alphabet is the unreserved characters of RFC 3986, section 2.3, so a
     /// URL and a Redis key can contain the name unchanged. The two names that a URL parser takes
     /// for a step in the path are no rooms.
-    RoomId, 1..=64, "A-Z a-z 0-9 . _ ~ -", |c| c.is_ascii_alphanumeric() || b"._~-".contains(&c),
+    RoomId(Arc<str>), 1..=64, "A-Z a-z 0-9 . _ ~ -", |c| c.is_ascii_alphanumeric() || b"._~-".contains(&c),
     except DOT_SEGMENTS ", and not . or ..";
     "RoomName", "The name of a room."
 );
 name_type!(
     /// The name of a user: the subject of a token.
-    UserId, 1..=128, "A-Z a-z 0-9 . _ ~ @ : + -", |c| c.is_ascii_alphanumeric() || b"._~@:+-".contains(&c);
+    UserId(Arc<str>), 1..=128, "A-Z a-z 0-9 . _ ~ @ : + -", |c| c.is_ascii_alphanumeric() || b"._~@:+-".contains(&c);
     "UserName", "The name of a user."
 );
 name_type!(
     /// A role: the name of a permission template in the configuration.
-    Role, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    Role(Arc<str>), 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     "RoleName", "The name of a role."
 );
 name_type!(
     /// The id of a peer. It has 122 random bits, so it cannot be guessed. Ids are compared as text
     /// to choose the polite peer.
-    PeerId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    PeerId(HexText), 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
     "PeerName", "The id of a peer."
 );
 name_type!(
     /// The id of a node: one signaling process, with a new random id for each start.
-    NodeId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)
+    NodeId(HexText), 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)
 );
 name_type!(
     /// The caller for whom a token was issued: the id of an API key, or `guest`, `user`, `invite`,
     /// `app`.
-    CallerId, 1..=64, "A-Z a-z 0-9 . _ -", |c| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+    CallerId(Arc<str>), 1..=64, "A-Z a-z 0-9 . _ -", |c| c.is_ascii_alphanumeric() || b"._-".contains(&c);
     "CallerName", "Where a token comes from: the id of an API key, `guest`, `user`, `invite` or `app`."
 );
 name_type!(
     /// The id of the creation of a room: random, and another one for the next room with the same
     /// name.
-    CreationId, 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    CreationId(HexText), 32..=32, "0-9 a-f", |c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
     "CreationId", "The id of the creation of a room."
 );
 name_type!(
     /// The name of a region, which the operator chooses.
-    RegionId, 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    RegionId(Arc<str>), 1..=32, "a-z 0-9 -", |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     "RegionName", "The name of a region."
 );
 name_type!(
     /// The `jti` of a token: `GRANT` or `GRANT.N`. All tokens of one grant share the part before
     /// the first dot.
-    TokenId, 1..=128, "A-Z a-z 0-9 . _ ~ : -", |c| c.is_ascii_alphanumeric() || b"._~:-".contains(&c)
+    TokenId(Arc<str>), 1..=128, "A-Z a-z 0-9 . _ ~ : -", |c| c.is_ascii_alphanumeric() || b"._~:-".contains(&c)
 );
+
+/// A map with these keys is also asked for a text: for the grant of a token, or the name of an API
+/// key.
+macro_rules! borrow_as_text {
+    ($($type:ident)*) => {
+        $(impl std::borrow::Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        })*
+    };
+}
+borrow_as_text!(TokenId CallerId);
 
 /// 122 random bits as 32 hexadecimal digits (a UUID of version 4).
 #[expect(clippy::disallowed_methods, reason = "ids are created here")]
@@ -259,19 +307,19 @@ impl TokenId {
 impl CreationId {
     /// A new random id.
     pub fn random() -> Self {
-        Self(Arc::from(random_hex()))
+        Self(HexText::from(random_hex()))
     }
 }
 
 impl PeerId {
     /// A new random id.
     pub fn random() -> Self {
-        Self(Arc::from(random_hex()))
+        Self(HexText::from(random_hex()))
     }
 
     /// The id with these bits, for tests and simulations.
     pub fn from_bits(bits: u128) -> Self {
-        Self(Arc::from(format!("{bits:032x}")))
+        Self(HexText::from(format!("{bits:032x}")))
     }
 
     /// The id that an entry about the room, or from the API, has instead of a peer. No peer has
@@ -289,12 +337,12 @@ impl PeerId {
 impl NodeId {
     /// A new random id.
     pub fn random() -> Self {
-        Self(Arc::from(random_hex()))
+        Self(HexText::from(random_hex()))
     }
 
     /// The id with these bits, for tests and simulations.
     pub fn from_bits(bits: u128) -> Self {
-        Self(Arc::from(format!("{bits:032x}")))
+        Self(HexText::from(format!("{bits:032x}")))
     }
 }
 

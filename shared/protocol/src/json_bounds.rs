@@ -8,10 +8,10 @@ pub const MAX_TOKEN_BYTES: usize = 12 * 1024;
 
 /// The depth to which forwarded JSON may nest: more than any application needs, and safe for a
 /// recursive parser on the other side.
-const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Whether arrays and objects of a valid JSON text nest no deeper than the bound.
-pub(super) fn is_depth_bounded(json: &str) -> bool {
+fn is_depth_bounded(json: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
         match byte {

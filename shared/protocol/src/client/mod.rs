@@ -6,20 +6,22 @@
 //! frame and is copied once, into the frame for the targets. An error names the member at fault and
 //! never repeats its value. Next: `signal-service/src/connection/dispatcher.rs`.
 
+mod envelope;
 #[cfg(test)]
 mod tests;
 
 use std::{borrow::Cow, fmt::Write as _, ops::Range};
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
     display_text::{DISPLAY_NAME_RULE, is_display_name},
     error_code::ErrorCode,
     id::PeerId,
-    json_bounds::{MAX_SAFE_INTEGER, MAX_TOKEN_BYTES, is_bounded_object, is_depth_bounded},
+    json_bounds::{MAX_SAFE_INTEGER, MAX_TOKEN_BYTES},
 };
+use envelope::{MemberJson, MessageEnvelope};
 
 /// The longest members of a client message, bytes.
 #[derive(Debug, Clone, Copy)]
@@ -174,11 +176,7 @@ impl<'a> ClientMessage<'a> {
             id: None,
             message: "a message is one JSON object without repeated members",
         };
-        // serde would also read a struct from an array.
-        if !text.trim_start().starts_with('{') {
-            return Err(not_json);
-        }
-        let envelope: MessageEnvelope<'a> = serde_json::from_str(text).map_err(|_| not_json)?;
+        let envelope = MessageEnvelope::read(text).map_err(|_| not_json)?;
         let id = envelope.parse_id()?;
         envelope.parse_message(id, bounds).map_err(|broken| MessageError { id, ..broken })
     }
@@ -252,13 +250,22 @@ impl ForwardMessage<'_> {
     /// The frame for the targets, without `seq`: `{"type":…,"from":…,…}`. The payload, if there is
     /// one, is its last member.
     pub fn to_frame(&self, from: &PeerId) -> String {
+        let mut frame = String::new();
+        self.write_frame(from, &mut frame);
+        frame
+    }
+
+    /// Adds the frame for the targets to a text. Every part is JSON already: ids have a checked
+    /// alphabet.
+    pub fn write_frame(&self, from: &PeerId, out: &mut String) {
         let payload = self.payload.as_ref().map_or(0, |(name, json)| name.len() + json.len());
-        let mut out = String::with_capacity(payload + 120);
-        // A write to a String cannot fail. Every part is JSON already: ids have a checked alphabet.
-        let _ = write!(out, r#"{{"type":"{}","from":"{from}""#, self.kind.as_str());
+        out.reserve(payload + 120);
+        let start = [r#"{"type":""#, self.kind.as_str(), r#"","from":""#, from.as_str(), r#"""#];
+        start.iter().for_each(|part| out.push_str(part));
         if self.to.is_none() {
             out.push_str(r#","room":true"#);
         }
+        // A write to a String cannot fail.
         if let Some(id) = self.id {
             let _ = write!(out, r#","id":{id}"#);
         }
@@ -266,10 +273,9 @@ impl ForwardMessage<'_> {
             let _ = write!(out, r#","re":{re}"#);
         }
         if let Some((name, json)) = &self.payload {
-            let _ = write!(out, r#","{name}":{json}"#);
+            [r#",""#, name, r#"":"#, json].iter().for_each(|part| out.push_str(part));
         }
         out.push('}');
-        out
     }
 
     /// The range of the payload in the frame.
@@ -277,46 +283,6 @@ impl ForwardMessage<'_> {
         let end = frame.len().checked_sub(1)?;
         Some(end.checked_sub(self.payload()?.len())?..end)
     }
-}
-
-/// The members of a client message, not parsed yet. `null` is a value here, not an absence.
-#[derive(Default, Deserialize)]
-#[serde(expecting = "a JSON object")]
-struct MessageEnvelope<'a> {
-    #[serde(borrow, default, rename = "type", deserialize_with = "deserialize_present")]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    id: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    to: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    re: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    sdp: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    candidate: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    data: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    name: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    metadata: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    seq: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    token: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    peer: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    muted: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    locked: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "deserialize_present")]
-    lock: Option<&'a RawValue>,
-}
-
-fn deserialize_present<'de: 'a, 'a, D: Deserializer<'de>>(d: D) -> Result<Option<&'a RawValue>, D::Error> {
-    <&RawValue>::deserialize(d).map(Some)
 }
 
 /// An `RTCIceCandidateInit` (webrtc-pc, section 4.8.1.1), parsed for a check only.
@@ -340,7 +306,7 @@ impl<'a> MessageEnvelope<'a> {
         id: Option<u64>,
         bounds: &MessageLimits,
     ) -> Result<ClientMessage<'a>, MessageError> {
-        let kind: Cow<'a, str> = parse_required(self.kind, "type", "must be a string")?;
+        let kind = parse_text(self.kind, "type", "must be a string")?;
         match &*kind {
             "offer" => self.parse_description(ForwardKind::Offer, id, bounds),
             "answer" => self.parse_description(ForwardKind::Answer, id, bounds),
@@ -384,13 +350,14 @@ impl<'a> MessageEnvelope<'a> {
     }
 
     fn parse_command(&self, kind: &str) -> Result<RoomCommand, MessageError> {
-        let flag = |raw: Option<&'a RawValue>, field, absent| match raw {
+        let flag = |member: Option<MemberJson<'_>>, field, absent| match member.map(|member| member.text) {
             None => Ok(absent),
-            Some(raw) => serde_json::from_str(raw.get())
-                .map_err(|_| MessageError::invalid_field(field, "must be true or false")),
+            Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(_) => Err(MessageError::invalid_field(field, "must be true or false")),
         };
         let peer = || {
-            let peer: Cow<'a, str> = parse_required(self.peer, "peer", "must be a peerId")?;
+            let peer = parse_text(self.peer, "peer", "must be a peerId")?;
             PeerId::parse(&peer).map_err(|_| MessageError::invalid_field("peer", "must be a peerId"))
         };
         Ok(match kind {
@@ -403,7 +370,7 @@ impl<'a> MessageEnvelope<'a> {
     }
 
     fn parse_target(&self) -> Result<PeerId, MessageError> {
-        let to: Cow<'a, str> = parse_required(self.to, "to", "must be a peerId")?;
+        let to = parse_text(self.to, "to", "must be a peerId")?;
         PeerId::parse(&to).map_err(|_| MessageError::invalid_field("to", "must be a peerId"))
     }
 
@@ -433,7 +400,7 @@ impl<'a> MessageEnvelope<'a> {
         bounds: &MessageLimits,
     ) -> Result<ClientMessage<'a>, MessageError> {
         let to = self.parse_target()?;
-        let sdp = self.sdp.map(RawValue::get).ok_or(MessageError::invalid_field("sdp", "is missing"))?;
+        let sdp = self.sdp.ok_or(MessageError::invalid_field("sdp", "is missing"))?.text;
         if !sdp.starts_with('"') || sdp == r#""""# {
             return Err(MessageError::invalid_field("sdp", "must be a string that is not empty"));
         }
@@ -449,10 +416,8 @@ impl<'a> MessageEnvelope<'a> {
         bounds: &MessageLimits,
     ) -> Result<ClientMessage<'a>, MessageError> {
         let to = self.parse_target()?;
-        let raw = self
-            .candidate
-            .map(RawValue::get)
-            .ok_or(MessageError::invalid_field("candidate", "is missing"))?;
+        let candidate = self.candidate.ok_or(MessageError::invalid_field("candidate", "is missing"))?;
+        let raw = candidate.text;
         if raw.len() > bounds.candidate {
             return Err(MessageError::field_too_large("candidate"));
         }
@@ -462,7 +427,7 @@ impl<'a> MessageEnvelope<'a> {
         );
         if !raw.starts_with('{')
             || serde_json::from_str::<CheckedCandidateInit<'_>>(raw).is_err()
-            || !is_depth_bounded(raw)
+            || candidate.is_too_deep
         {
             return Err(bad);
         }
@@ -475,22 +440,22 @@ impl<'a> MessageEnvelope<'a> {
         bounds: &MessageLimits,
     ) -> Result<ClientMessage<'a>, MessageError> {
         let to = self.to.map(|_| self.parse_target()).transpose()?;
-        let data = self.data.map(RawValue::get).ok_or(MessageError::invalid_field("data", "is missing"))?;
-        if data.len() > bounds.data {
+        let data = self.data.ok_or(MessageError::invalid_field("data", "is missing"))?;
+        if data.text.len() > bounds.data {
             return Err(MessageError::field_too_large("data"));
         }
-        if !is_depth_bounded(data) {
+        if data.is_too_deep {
             return Err(MessageError::invalid_field("data", "nests deeper than 64"));
         }
-        self.build_forward(ForwardKind::Message, to, id, Some(("data", data)))
+        self.build_forward(ForwardKind::Message, to, id, Some(("data", data.text)))
     }
 
     fn parse_refresh(&self, id: Option<u64>) -> Result<ClientMessage<'a>, MessageError> {
-        if self.token.is_some_and(|token| token.get().len() > MAX_TOKEN_BYTES) {
+        if self.token.is_some_and(|token| token.text.len() > MAX_TOKEN_BYTES) {
             return Err(MessageError::field_too_large("token"));
         }
         let rule = "must be a string that is not empty";
-        let token: Cow<'a, str> = parse_required(self.token, "token", rule)?;
+        let token = parse_text(self.token, "token", rule)?;
         if token.is_empty() {
             return Err(MessageError::invalid_field("token", rule));
         }
@@ -504,43 +469,55 @@ impl<'a> MessageEnvelope<'a> {
     ) -> Result<ClientMessage<'a>, MessageError> {
         let name = match self.name {
             None => None,
-            Some(raw) => {
-                let name: String = serde_json::from_str(raw.get())
-                    .map_err(|_| MessageError::invalid_field("name", "must be a string"))?;
+            Some(_) => {
+                let name = parse_text(self.name, "name", "must be a string")?;
                 if !is_display_name(&name) {
                     return Err(MessageError::invalid_field("name", DISPLAY_NAME_RULE));
                 }
-                Some(name)
+                Some(name.into_owned())
             }
         };
         if let Some(metadata) = self.metadata {
-            if metadata.get().len() > bounds.metadata {
+            if metadata.text.len() > bounds.metadata {
                 return Err(MessageError::field_too_large("metadata"));
             }
-            if !is_bounded_object(metadata.get(), bounds.metadata) {
+            if !metadata.text.starts_with('{') || metadata.is_too_deep {
                 return Err(MessageError::invalid_field(
                     "metadata",
                     "must be a JSON object that nests no deeper than 64",
                 ));
             }
         }
-        Ok(ClientMessage::Update { id, name, metadata: self.metadata })
+        let metadata = self.metadata.and_then(|metadata| serde_json::from_str(metadata.text).ok());
+        Ok(ClientMessage::Update { id, name, metadata })
     }
 }
 
-fn parse_required<'a, T: Deserialize<'a>>(
-    raw: Option<&'a RawValue>,
+/// The text of a member that must be a JSON string.
+fn parse_text<'a>(
+    member: Option<MemberJson<'a>>,
     field: &'static str,
     rule: &'static str,
-) -> Result<T, MessageError> {
-    let raw = raw.ok_or(MessageError::invalid_field(field, "is missing"))?;
-    serde_json::from_str(raw.get()).map_err(|_| MessageError::invalid_field(field, rule))
+) -> Result<Cow<'a, str>, MessageError> {
+    let json = member.ok_or(MessageError::invalid_field(field, "is missing"))?.text;
+    let inner = json.strip_prefix('"').and_then(|json| json.strip_suffix('"'));
+    match inner.filter(|inner| !inner.contains('\\')) {
+        Some(inner) => Ok(inner.into()),
+        None => serde_json::from_str(json)
+            .map(|text: String| text.into())
+            .map_err(|_| MessageError::invalid_field(field, rule)),
+    }
 }
 
-fn parse_safe_integer(raw: Option<&RawValue>, field: &'static str) -> Result<Option<u64>, MessageError> {
-    let Some(raw) = raw else { return Ok(None) };
-    match serde_json::from_str::<u64>(raw.get()) {
-        Ok(number) if number <= MAX_SAFE_INTEGER => Ok(Some(number)),
+fn parse_safe_integer(
+    member: Option<MemberJson<'_>>,
+    field: &'static str,
+) -> Result<Option<u64>, MessageError> {
+    let Some(member) = member else { return Ok(None) };
+    // Valid JSON without a sign, a fraction and an exponent is digits without a leading zero.
+    let is_digits = member.text.bytes().all(|byte| byte.is_ascii_digit());
+    match member.text.parse() {
+        Ok(number) if is_digits && number <= MAX_SAFE_INTEGER => Ok(Some(number)),
         _ => Err(MessageError::invalid_field(field, "must be an integer from 0 to 2^53-1")),
     }
 }

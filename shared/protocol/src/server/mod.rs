@@ -209,6 +209,12 @@ impl ServerMessage {
         Self::Ack { id, duplicate: false, durable: true }
     }
 
+    /// Adds the frame to a text.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        // As below; and a write to a vector cannot fail.
+        let _ = serde_json::to_writer(out, self);
+    }
+
     /// The frame as JSON text.
     pub fn to_json(&self) -> String {
         // Serialization of these types cannot fail: every map key is a string.

@@ -12,6 +12,10 @@ use signalbox_protocol::id::TokenId;
 
 use crate::store::{Entry, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, StateKind, StoreLimits};
 
+/// An empty mailbox keeps the memory of so many entries: most entries are read at once, and each
+/// would need an allocation.
+const MAX_SPARE_ENTRIES: usize = 4;
+
 #[derive(Default)]
 pub(super) struct MemoryMailbox {
     pub(super) last_seq: u64,
@@ -119,7 +123,7 @@ impl MemoryMailbox {
             }
         }
         self.charged_bytes.retain(|_, bytes| *bytes > 0);
-        if self.entries.is_empty() {
+        if self.entries.is_empty() && self.entries.capacity() > MAX_SPARE_ENTRIES {
             self.entries = VecDeque::new();
         }
     }

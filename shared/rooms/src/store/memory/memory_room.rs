@@ -124,19 +124,22 @@ impl MemoryRoom {
         if message.id.is_some_and(|id| id <= last_id) {
             return AppendResult::Duplicate;
         }
-        let targets: Vec<PeerId> = match &message.target {
-            to if (message.requires_room_version || *to == MessageTarget::Room)
-                && batch.members.version != self.state.version =>
-            {
-                return AppendResult::Stale;
-            }
-            MessageTarget::Peer(peer) => vec![peer.clone()],
+        let depends_on_version = message.requires_room_version || message.target == MessageTarget::Room;
+        if depends_on_version && batch.members.version != self.state.version {
+            return AppendResult::Stale;
+        }
+        let others: Vec<PeerId>;
+        let targets = match &message.target {
+            MessageTarget::Peer(peer) => std::slice::from_ref(peer),
             MessageTarget::Room => {
-                batch.members.peers.iter().filter(|peer| **peer != batch.sender).cloned().collect()
+                let members = batch.members.peers.iter();
+                others = members.filter(|peer| **peer != batch.sender).cloned().collect();
+                &others
             }
-            MessageTarget::Withheld => Vec::new(),
+            MessageTarget::Withheld => &[],
         };
-        for peer in &targets {
+        let mut has_lagging_target = false;
+        for peer in targets {
             let waits = self.state.members.get(peer).is_some_and(|member| member.waiting);
             let Some(mailbox) = self.mailboxes.get_mut(peer).filter(|_| !waits) else {
                 return AppendResult::NoSuchPeer;
@@ -145,17 +148,15 @@ impl MemoryRoom {
             if mailbox.is_full(limits) {
                 return AppendResult::Backlogged(BacklogBound::Mailbox);
             }
+            has_lagging_target |= self.is_lagging(peer, limits);
         }
-        let lagging: Vec<bool> = targets.iter().map(|peer| self.is_lagging(peer, limits)).collect();
-        if lagging.contains(&true)
-            && let Some(bound) = self.exceeded_bound(&batch.token, now, limits)
-        {
+        if has_lagging_target && let Some(bound) = self.exceeded_bound(&batch.token, now, limits) {
             return AppendResult::Backlogged(bound);
         }
         let mut deliveries = Vec::with_capacity(targets.len());
-        for (peer, is_lagging) in targets.into_iter().zip(lagging) {
-            let (Some(mailbox), Some(member)) =
-                (self.mailboxes.get_mut(&peer), self.state.members.get(&peer))
+        for peer in targets {
+            let is_lagging = has_lagging_target && self.is_lagging(peer, limits);
+            let (Some(mailbox), Some(member)) = (self.mailboxes.get_mut(peer), self.state.members.get(peer))
             else {
                 continue;
             };
@@ -167,7 +168,8 @@ impl MemoryRoom {
                 body: message.body.clone(),
             };
             let entry = mailbox.append_entry(now, limits, entry, None, is_lagging.then_some(&batch.token));
-            deliveries.push(Delivery { peer, mailbox_version: member.mailbox_version, entry });
+            let (peer, mailbox_version) = (peer.clone(), member.mailbox_version);
+            deliveries.push(Delivery { peer, mailbox_version, entry });
         }
         if let (Some(id), Some(own)) = (message.id, self.mailboxes.get_mut(&batch.sender)) {
             own.last_id = id;
