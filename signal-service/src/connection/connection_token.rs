@@ -5,7 +5,11 @@
 //! connection must not end because of an outage. Must not: verify a signature (`token_keys`) or
 //! keep access rules (`signalbox_access`). Next: `task` answers the client.
 
-use std::{pin::Pin, sync::Arc};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use futures_util::FutureExt as _;
 use signalbox_access::AccessRefusal;
@@ -193,20 +197,20 @@ impl<'a> ConnectionToken<'a> {
         });
     }
 
-    /// Waits for the outcome of the refresh; waits for ever if there is none.
-    pub(super) async fn wait_for_refresh(&mut self) -> RefreshOutcome {
+    /// Polls the refresh; never ready if there is none.
+    pub(super) fn poll_refresh(&mut self, context: &mut Context<'_>) -> Poll<RefreshOutcome> {
         loop {
             match &mut self.stage {
-                RefreshStage::Idle => return std::future::pending().await,
+                RefreshStage::Idle => return Poll::Pending,
                 RefreshStage::Verifying(check) => {
-                    let verified = check.await;
+                    let verified = ready!(check.as_mut().poll(context));
                     if let Some(outcome) = self.handle_verified_token(verified) {
-                        return outcome;
+                        return Poll::Ready(outcome);
                     }
                 }
                 RefreshStage::Committing(commit, _) => {
-                    let result = commit.await;
-                    return self.handle_commit_result(result);
+                    let result = ready!(commit.as_mut().poll(context));
+                    return Poll::Ready(self.handle_commit_result(result));
                 }
             }
         }

@@ -71,7 +71,7 @@ fn queue_leave(room: &Arc<LocalRoom>, peer: &LocalPeer, reason: LeaveReason) {
 /// reset, and the client would never see the close code.
 pub(super) async fn drain_close(socket: &TcpStream, peer: &LocalPeer) {
     let close = async {
-        while peer.pending_work().outbox_bytes > 0 {
+        while peer.pending_work().blocked_bytes > 0 {
             if socket.writable().await.is_err() {
                 return;
             }

@@ -6,7 +6,7 @@
 //! to the loop of the connection (`task.rs`). Next: `task.rs` for the actions, `payload_filter.rs`
 //! for the rules.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, cell::RefCell, sync::Arc};
 
 use actix_http::ws::OpCode;
 use signalbox_config::LimitSettings;
@@ -28,6 +28,11 @@ use crate::{
     peer_rate::RateDecision,
     registry::{LocalPeer, OutgoingMessage, PayloadRange},
 };
+
+thread_local! {
+    /// The text in which a frame is built before it is stored.
+    static FRAME_SCRATCH: RefCell<String> = RefCell::default();
+}
 
 /// What the task does with a frame.
 pub(super) enum DispatchAction {
@@ -105,20 +110,20 @@ impl<'a> MessageDispatcher<'a> {
     /// [`ReadEnd`] if the connection must end.
     pub(super) fn dispatch(
         &mut self,
-        frame: IncomingFrame,
+        frame: IncomingFrame<'_>,
         rate: RateDecision,
     ) -> Result<DispatchAction, ReadEnd> {
         let must_close = rate == RateDecision::Close;
         match frame {
             IncomingFrame::Close(code) => return Err(ReadEnd::ClientClose(code)),
             IncomingFrame::Text(bytes) => {
-                let text = std::str::from_utf8(&bytes).map_err(|_| CloseCode::ProtocolError)?;
+                let text = std::str::from_utf8(bytes).map_err(|_| CloseCode::ProtocolError)?;
                 if !must_close {
                     return Ok(self.dispatch_text(text, rate));
                 }
             }
-            IncomingFrame::Ping(payload) if !must_close => self.peer.send_control(OpCode::Pong, &payload),
-            IncomingFrame::Pong(payload) => self.peer.record_pong(&payload),
+            IncomingFrame::Ping(payload) if !must_close => self.peer.send_control(OpCode::Pong, payload),
+            IncomingFrame::Pong(payload) => self.peer.record_pong(payload),
             IncomingFrame::Ping(_) | IncomingFrame::Fragment => {}
         }
         if must_close { Err(CloseCode::RateLimited.into()) } else { Ok(DispatchAction::Ignore) }
@@ -178,11 +183,15 @@ impl<'a> MessageDispatcher<'a> {
                 return error_action(message.id, refused.code, Some(refused.field), refused.reason);
             }
         };
-        let body = message.to_frame(&self.peer.id);
+        let body = FRAME_SCRATCH.with_borrow_mut(|frame| {
+            frame.clear();
+            message.write_frame(&self.peer.id, frame);
+            Arc::from(&**frame)
+        });
         let range = message.payload_range(&body).filter(|_| redact_for_target);
         let redactable = range.map(|range| PayloadRange { kind: message.kind, range });
         let target = message.to.map_or(MessageTarget::Room, MessageTarget::Peer);
-        let message = OutgoingMessage { id: message.id, target, body: body.into(), redactable };
+        let message = OutgoingMessage { id: message.id, target, body, redactable };
         DispatchAction::Queue(PeerRequest::Forward(message))
     }
 

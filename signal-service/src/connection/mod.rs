@@ -25,5 +25,6 @@ mod resync;
 mod state;
 mod task;
 mod upgrade;
+mod wait;
 
 pub use upgrade::serve;

@@ -9,8 +9,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    future::poll_fn,
     pin::Pin,
     sync::Arc,
+    task::{Context, Poll, ready},
 };
 
 use serde_json::value::RawValue;
@@ -395,14 +397,16 @@ impl RequestQueue {
         }));
     }
 
-    /// Waits for the call in flight and adds its answers; waits for ever if there is none.
-    pub(super) async fn wait_for_call(&mut self, answers: &mut Vec<ServerMessage>) -> NextStep {
-        let result = match &mut self.call {
-            Some(call) => call.await,
-            None => std::future::pending().await,
-        };
+    /// Polls the call in flight and adds its answers; never ready if there is none.
+    pub(super) fn poll_call(
+        &mut self,
+        context: &mut Context<'_>,
+        answers: &mut Vec<ServerMessage>,
+    ) -> Poll<NextStep> {
+        let Some(call) = &mut self.call else { return Poll::Pending };
+        let result = ready!(call.as_mut().poll(context));
         self.call = None;
-        match result {
+        Poll::Ready(match result {
             CallResult::MessagesAppended(messages, result) => {
                 self.handle_append_result(messages, result, answers)
             }
@@ -411,7 +415,7 @@ impl RequestQueue {
                 answers.extend(id.map(ServerMessage::ack));
                 NextStep::Left
             }
-        }
+        })
     }
 
     /// Carries out the queued requests after the client has closed. Returns whether the peer has
@@ -422,7 +426,7 @@ impl RequestQueue {
             if self.call.is_none() {
                 return false;
             }
-            match self.wait_for_call(answers).await {
+            match poll_fn(|context| self.poll_call(context, answers)).await {
                 NextStep::Continue => {}
                 NextStep::Left => return true,
                 // Another node may own the peer now, so this node must not announce that the peer
@@ -606,7 +610,9 @@ impl MessageIds {
     fn settle_id(&mut self, id: Option<u64>) {
         if let Some(id) = id {
             self.settled_id = self.settled_id.max(id);
-            self.refused = self.refused.split_off(&id);
+            while self.refused.first_key_value().is_some_and(|(refused, _)| *refused < id) {
+                self.refused.pop_first();
+            }
         }
     }
 

@@ -14,11 +14,7 @@ use futures_util::FutureExt as _;
 use signalbox_config::LimitSettings;
 use signalbox_protocol::{CloseCode, ErrorCode, ServerMessage, clock, problem::Problem};
 use signalbox_rooms::{room::Member, store::PeerStatus};
-use tokio::{
-    io::Interest,
-    net::TcpStream,
-    time::{Instant, sleep_until},
-};
+use tokio::{io::Interest, net::TcpStream, time::Instant};
 
 use super::{
     connection_token::RefreshOutcome,
@@ -31,6 +27,7 @@ use super::{
     request_queue::{NextStep, PeerRequest},
     resync::{ResyncResult, resync_peer},
     state::ConnectionState,
+    wait::{DeadlineTimer, WaitPlan, WakeUp, wait_for_wake_up},
 };
 use crate::{
     admission::{ConnectIntent, ConnectionPermit},
@@ -38,7 +35,7 @@ use crate::{
     node::SignalNode,
     node_context::STORE_RETRY_DELAY,
     peer_rate::{FrameRate, PeerRate},
-    registry::{LocalPeer, LocalRoom, PendingWork},
+    registry::{LocalPeer, LocalRoom, PendingWork, start_flush_task},
 };
 
 /// How long an entry that is ahead waits for the missing one before the mailbox is read.
@@ -49,7 +46,7 @@ const GOING_WAIT: Duration = Duration::from_millis(500);
 
 /// The number of reads before other connections of the same worker have their turn. A socket that
 /// is readable costs a task nothing of its share of the runtime, so the task must yield by itself.
-const READS_PER_TURN: usize = 8;
+const READS_PER_TURN: usize = 2;
 
 /// The cost of a refresh in frames: the node verifies a signature.
 const REFRESH_COST: u32 = 9;
@@ -72,6 +69,7 @@ pub(super) async fn run_connection(
 ) {
     // Small frames must not wait for each other.
     let _ = socket.set_nodelay(true);
+    start_flush_task();
     let socket = Arc::new(socket);
     let context = node.registry.context();
     let limits = LimitSettings {
@@ -102,11 +100,11 @@ pub(super) async fn run_connection(
             context.metrics.count_close(code);
             tracing::debug!(event = "closing", room = %room.id, peer = %peer.id, reason = code.reason());
             peer.write_close(code);
-            drain_close(&socket, &peer).await;
+            Box::pin(drain_close(&socket, &peer)).await;
         }
         ConnectionEnd::ClientClose(code) => {
             peer.echo_close(code);
-            drain_close(&socket, &peer).await;
+            Box::pin(drain_close(&socket, &peer)).await;
         }
         ConnectionEnd::SocketLost | ConnectionEnd::PageClosed => {}
     }
@@ -129,7 +127,9 @@ async fn serve_peer(
     let joined = if is_socket_closed(socket) {
         Err(ConnectionEnd::SocketLost)
     } else {
-        join_or_resume(node, room, peer, intent).await.map_err(ConnectionEnd::ServerClose)
+        // In a box, like the other rare steps: its memory is free again when it has ended, and the
+        // task of an idle connection stays small.
+        Box::pin(join_or_resume(node, room, peer, intent)).await.map_err(ConnectionEnd::ServerClose)
     };
     let (end, has_left) = match joined {
         Ok(joined) => {
@@ -145,7 +145,7 @@ async fn serve_peer(
     };
     match end {
         ConnectionEnd::ServerClose(CloseCode::Revoked) => {
-            (ConnectionEnd::ServerClose(find_revoked_reason(node, room, peer).await), has_left)
+            (ConnectionEnd::ServerClose(Box::pin(find_revoked_reason(node, room, peer)).await), has_left)
         }
         end => (end, has_left),
     }
@@ -173,6 +173,7 @@ struct ConnectionTask<'a> {
     going_until: Option<Instant>,
     /// The next frame waits until then for its token.
     read_paused_until: Option<Instant>,
+    timer: DeadlineTimer,
     /// The answers that the next write sends.
     answers: Vec<ServerMessage>,
     /// The generation of a new handle, until the first text frame proves that the client has it.
@@ -197,8 +198,10 @@ impl<'a> ConnectionTask<'a> {
         let attachment = (peer.id.clone(), joined.member.epoch);
         rate.begin_attachment(joined.previous.as_ref(), attachment, frame_rate(node), now);
         let unconfirmed_handle = joined.is_resumed.then_some(joined.handle_generation);
+        let state = ConnectionState::new(node, room, peer, joined);
         Self {
-            state: ConnectionState::new(node, room, peer, joined),
+            timer: DeadlineTimer::new(state.deadlines.next_deadline()),
+            state,
             dispatcher: MessageDispatcher::new(node, peer),
             socket,
             frame_reader: FrameReader::new(settings.limits.frame.0, early_bytes, peer.open_buffer()),
@@ -219,7 +222,7 @@ impl<'a> ConnectionTask<'a> {
         let has_left = match end {
             ConnectionEnd::ServerClose(code) => code == CloseCode::Left,
             // A page may send `leave` and close at once: the requests before the close still count.
-            _ => self.state.queue.finish(&mut self.answers).await,
+            _ => Box::pin(self.state.queue.finish(&mut self.answers)).await,
         };
         match end {
             ConnectionEnd::ClientClose(_) | ConnectionEnd::SocketLost if self.going_until.is_some() => {
@@ -250,55 +253,41 @@ impl<'a> ConnectionTask<'a> {
             if let Some(end) = self.process_pending_work().await {
                 return end;
             }
-            let (interest, deadline) = self.plan_wait();
+            let plan = self.plan_wait();
+            let Self { state, socket, timer, answers, .. } = self;
             is_readable = false;
-            tokio::select! {
-                // Finished calls first, so that answers leave before more work is taken; then
-                // deliveries; then input.
-                biased;
-                step = self.state.queue.wait_for_call(&mut self.answers) => match step {
-                    NextStep::Continue => {}
-                    NextStep::Resync => {
-                        self.state.peer.mark_stale();
-                        self.read_mailbox_at = Some(Instant::now());
-                    }
-                    NextStep::Left => {
-                        self.send_answers();
-                        return ConnectionEnd::ServerClose(CloseCode::Left);
-                    }
-                },
-                outcome = self.state.token.wait_for_refresh() => self.answer_refresh(outcome),
-                () = self.state.peer.wait_for_work() => {}
-                ready = self.socket.ready(interest) => match ready {
-                    Ok(ready) => {
-                        if ready.is_writable() {
-                            self.state.peer.flush_outbox();
-                        }
-                        is_readable = ready.is_readable() || ready.is_read_closed() || ready.is_error();
-                    }
-                    Err(_) => return ConnectionEnd::SocketLost,
-                },
-                () = sleep_until(deadline) => {}
+            match wait_for_wake_up(state, socket, timer, answers, plan).await {
+                WakeUp::CallFinished(NextStep::Continue) | WakeUp::Work => {}
+                WakeUp::CallFinished(NextStep::Resync) => {
+                    self.state.peer.mark_stale();
+                    self.read_mailbox_at = Some(Instant::now());
+                }
+                WakeUp::CallFinished(NextStep::Left) => {
+                    self.send_answers();
+                    return ConnectionEnd::ServerClose(CloseCode::Left);
+                }
+                WakeUp::TokenRefreshed(outcome) => self.answer_refresh(outcome),
+                WakeUp::Writable => self.state.peer.flush_outbox(),
+                WakeUp::Readable => is_readable = true,
+                WakeUp::SocketLost => return ConnectionEnd::SocketLost,
             }
         }
     }
 
-    /// What the next wait is for: the readiness of the socket, and the next deadline.
-    fn plan_wait(&self) -> (Interest, Instant) {
-        let outbox_bytes = self.state.peer.pending_work().outbox_bytes;
-        let mut interest = Interest::ERROR;
-        if !self.state.queue.is_full() && self.read_paused_until.is_none() {
-            interest |= Interest::READABLE;
-        }
-        if outbox_bytes > 0 {
-            self.state.node.registry.context().metrics.record_outbox_bytes(outbox_bytes);
-            interest |= Interest::WRITABLE;
+    /// What the next wait is for.
+    fn plan_wait(&self) -> WaitPlan {
+        let blocked_bytes = self.state.peer.pending_work().blocked_bytes;
+        if blocked_bytes > 0 {
+            self.state.node.registry.context().metrics.record_outbox_bytes(blocked_bytes);
         }
         // The next page waits until the socket has taken the last one.
-        let read_at = self.read_mailbox_at.filter(|_| outbox_bytes == 0);
-        let next_action = Some(self.state.deadlines.next_deadline());
-        let deadlines = [next_action, read_at, self.read_paused_until, self.going_until];
-        (interest, deadlines.into_iter().flatten().min().unwrap_or_else(Instant::now))
+        let read_at = self.read_mailbox_at.filter(|_| blocked_bytes == 0);
+        let optional = [read_at, self.read_paused_until, self.going_until].into_iter().flatten();
+        WaitPlan {
+            reads: !self.state.queue.is_full() && self.read_paused_until.is_none(),
+            writes: blocked_bytes > 0,
+            deadline: optional.fold(self.state.deadlines.next_deadline(), Instant::min),
+        }
     }
 
     /// Reads the frames that the socket holds, until the queue is full or the next frame must wait.
@@ -322,7 +311,7 @@ impl<'a> ConnectionTask<'a> {
             match progress {
                 ReadProgress::EndOfStream => return Err(ConnectionEnd::SocketLost),
                 ReadProgress::More if !self.state.queue.is_full() => {}
-                ReadProgress::More | ReadProgress::Blocked => return Ok(ReadTurn::Done),
+                _ => return Ok(ReadTurn::Done),
             }
         }
         Ok(ReadTurn::Yield)
@@ -345,6 +334,7 @@ impl<'a> ConnectionTask<'a> {
             let now = Instant::now();
             self.read_paused_until = self.rate.read_pause(rate, now).map(|pause| now + pause);
             if self.read_paused_until.is_some() {
+                self.frame_reader.release_buffer();
                 return Ok(());
             }
             let Some(frame) = self.frame_reader.next_frame()? else { return Ok(()) };
@@ -521,12 +511,12 @@ impl<'a> ConnectionTask<'a> {
             self.state.queue.acknowledge_entries(due_seq);
         }
         self.plan_resync(&pending);
-        if pending.outbox_bytes == 0 && self.read_mailbox_at.is_some_and(|at| at <= Instant::now()) {
+        if pending.blocked_bytes == 0 && self.read_mailbox_at.is_some_and(|at| at <= Instant::now()) {
             self.read_mailbox_at = None;
             let result = if self.state.peer.is_in_lobby() {
-                resync_in_lobby(&mut self.state).await
+                Box::pin(resync_in_lobby(&mut self.state)).await
             } else {
-                resync_peer(&mut self.state).await
+                Box::pin(resync_peer(&mut self.state)).await
             };
             match result {
                 // One read brings one page; there may be more.

@@ -17,6 +17,9 @@ use signalbox_rooms::store::{Delivery, Entry};
 /// later.
 const MAX_HELD_ENTRIES: usize = 256;
 
+/// The number of entries whose memory is kept when all are acknowledged.
+const MAX_SPARE_ENTRIES: usize = 16;
+
 /// The order of one mailbox.
 #[derive(Debug, Default)]
 pub(super) struct PeerInbox {
@@ -244,7 +247,7 @@ impl UnackedEntries {
             self.entries.pop_front();
             self.bytes -= bytes;
         }
-        if self.entries.is_empty() {
+        if self.entries.is_empty() && self.entries.capacity() > MAX_SPARE_ENTRIES {
             self.entries = VecDeque::new();
         }
         self.acked_seq = self.acked_seq.max(seq);

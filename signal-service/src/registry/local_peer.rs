@@ -5,14 +5,18 @@
 //! other peers. Next: `inbox` orders entries, `outbox` holds frames that the socket has not taken.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
+    fmt::{self, Write as _},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::{Context, Poll},
 };
 
 use actix_http::ws::OpCode;
+use futures_util::task::AtomicWaker;
 use signalbox_config::LimitSettings;
 use signalbox_protocol::{
     CloseCode, ServerMessage,
@@ -22,11 +26,11 @@ use signalbox_rooms::{
     room::{Member, Permission, ReplicationId},
     store::{Delivery, Entry, EntryKind, MailboxHead, MailboxPage, MailboxReader, OutgoingEntry},
 };
-use tokio::{net::TcpStream, sync::Notify, time::Instant};
+use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     inbox::{EntryRun, PeerInbox, UnackedEntries},
-    outbox::{Outbox, OutboxFull},
+    outbox::{FlushOutbox, Outbox, OutboxFull, plan_flush},
 };
 use crate::{
     connection_subject::ConnectionSubject,
@@ -34,6 +38,11 @@ use crate::{
     room_token::HandleToken,
     socket_budget::{BufferBytes, ConnectionBytes},
 };
+
+thread_local! {
+    /// The text of a message before it goes into an outbox.
+    static JSON_SCRATCH: RefCell<Vec<u8>> = RefCell::default();
+}
 
 /// A peer with a socket on this node. Any thread may deliver to it; the task of its connection does
 /// the rest.
@@ -45,10 +54,11 @@ pub struct LocalPeer {
     pub connected_at: Instant,
     // A std mutex: held to order entries and for one write that never blocks.
     delivery: Mutex<DeliveryState>,
+    /// The peer itself, for the plan of its flush.
+    itself: Weak<Self>,
     /// What the connection counts in the budget of the node.
     counted_bytes: Arc<ConnectionBytes>,
-    /// Wakes the connection's task.
-    task_wake: Notify,
+    task_wake: TaskWake,
     // A std mutex: held to clone or swap the pointer.
     subject: Mutex<Arc<ConnectionSubject>>,
     /// The signed token of the peer, for its handles. A std mutex: held to clone or swap the
@@ -80,6 +90,8 @@ struct DeliveryState {
     /// The first ping after the last direct message: its pong proves that the client has that
     /// message.
     awaited_pong: Option<u64>,
+    /// Whether a flush of the outbox is planned.
+    is_flush_planned: bool,
     close_code: Option<CloseCode>,
 }
 
@@ -106,8 +118,8 @@ impl MailboxStart {
 pub struct PendingWork {
     /// The connection must end.
     pub close_code: Option<CloseCode>,
-    /// The bytes in the outbox.
-    pub outbox_bytes: usize,
+    /// The bytes that the socket has refused so far.
+    pub blocked_bytes: usize,
     /// The mailbox must be read.
     pub needs_mailbox_read: bool,
     /// The mailbox is being read from the last entry that the client has.
@@ -135,14 +147,16 @@ impl LocalPeer {
             last_complete_at: Instant::now(),
             sent_pings: 0,
             awaited_pong: None,
+            is_flush_planned: false,
             close_code: None,
         });
-        Arc::new(Self {
+        Arc::new_cyclic(|itself| Self {
             id,
             connected_at: Instant::now(),
             delivery,
+            itself: itself.clone(),
             counted_bytes,
-            task_wake: Notify::new(),
+            task_wake: TaskWake::default(),
             subject: Mutex::new(Arc::new(subject)),
             handle_token: Mutex::new(handle_token),
             epoch: AtomicU64::new(0),
@@ -155,7 +169,7 @@ impl LocalPeer {
     /// Sets the number of entries that the mailbox may hold.
     pub fn set_backlog(&self, entries: u32) {
         self.lock_delivery().unacked.set_max_entries(entries);
-        self.task_wake.notify_one();
+        self.task_wake.wake();
     }
 
     /// The bytes that the connection holds, and whether it is about to end and release them.
@@ -208,7 +222,7 @@ impl LocalPeer {
         let state = self.lock_delivery();
         PendingWork {
             close_code: state.close_code,
-            outbox_bytes: state.outbox.pending_bytes(),
+            blocked_bytes: state.outbox.blocked_bytes(),
             needs_mailbox_read: state.close_code.is_none()
                 && (state.inbox.needs_read() || self.is_in_lobby() && state.inbox.may_have_missed()),
             is_replaying: state.inbox.is_replaying(),
@@ -216,9 +230,9 @@ impl LocalPeer {
         }
     }
 
-    /// Waits until there may be work.
-    pub async fn wait_for_work(&self) {
-        self.task_wake.notified().await;
+    /// Ready when there may be work. Only the task of the connection polls it.
+    pub fn poll_work(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.task_wake.poll(context)
     }
 
     /// The last entry that was given to the outbox.
@@ -301,8 +315,8 @@ impl LocalPeer {
     /// Sends the first frame, then the entries after `start.seq` that have come already.
     pub fn open_mailbox(&self, first: &ServerMessage, replication_id: &ReplicationId, start: MailboxStart) {
         let mut state = self.lock_delivery();
-        let json = first.to_json();
-        self.send_locked(&mut state, std::iter::once(json.as_bytes()));
+        self.push_message(&mut state, first);
+        self.plan_flush(&mut state);
         state.replication_id = replication_id.clone();
         state.unacked.restart(start.seq, start.acked_seq);
         self.written_seq.store(start.seq, Ordering::Relaxed);
@@ -317,7 +331,7 @@ impl LocalPeer {
         if let Some(page) = page {
             self.deliver_page(page, self.connected_at);
         }
-        self.task_wake.notify_one();
+        self.task_wake.wake();
     }
 
     /// Delivers an entry that this node or another one wrote.
@@ -330,7 +344,7 @@ impl LocalPeer {
         }
         self.send_entries(&mut state, &run);
         if state.inbox.needs_read() || self.is_in_lobby() {
-            self.task_wake.notify_one();
+            self.task_wake.wake();
         }
     }
 
@@ -340,7 +354,7 @@ impl LocalPeer {
         state.replication_id = page.replication_id;
         state.unacked.count_after(page.acked_seq);
         if state.unacked.is_ack_due() {
-            self.task_wake.notify_one();
+            self.task_wake.wake();
         }
         let run = state.inbox.accept_page(page.entries, page.last_seq);
         if state.inbox.delivered_seq() >= page.last_seq {
@@ -368,7 +382,8 @@ impl LocalPeer {
         let mut state = self.lock_delivery();
         if entry.id.is_none_or(|id| record_message_id(&mut state.last_ids, from, id)) {
             state.awaited_pong = Some(state.sent_pings + 1);
-            self.send_locked(&mut state, std::iter::once(entry.body.as_bytes()));
+            self.push_text(&mut state, entry.body.as_bytes(), &[]);
+            self.plan_flush(&mut state);
         }
     }
 
@@ -386,7 +401,7 @@ impl LocalPeer {
             state.inbox.mark_stale();
         }
         // The store answers, so a pending ack may be written now.
-        self.task_wake.notify_one();
+        self.task_wake.wake();
     }
 
     /// A read of the mailbox begins.
@@ -397,81 +412,92 @@ impl LocalPeer {
     /// Entries may have been missed, or the peer may be gone: the mailbox must be read.
     pub fn mark_stale(&self) {
         self.lock_delivery().inbox.mark_stale();
-        self.task_wake.notify_one();
+        self.task_wake.wake();
     }
 
     /// The read of the mailbox failed.
     pub fn fail_read(&self) {
         self.lock_delivery().inbox.fail_read();
-        self.task_wake.notify_one();
+        self.task_wake.wake();
     }
 
     /// A failed call of this node may have written entries: the mailbox should be read.
     pub fn mark_uncertain(&self) {
         self.lock_delivery().inbox.mark_uncertain();
-        self.task_wake.notify_one();
+        self.task_wake.wake();
     }
 
     fn send_entries(&self, state: &mut DeliveryState, run: &EntryRun) {
-        let mut entries = run.iter();
-        let Some(first) = entries.next() else { return };
-        // Nearly always there is one entry; then the vector stays empty and allocates nothing.
-        let frame = self.render_entry(state, first);
-        let more_frames: Vec<String> = entries.map(|entry| self.render_entry(state, entry)).collect();
-        self.send_locked(state, std::iter::once(&frame).chain(&more_frames).map(String::as_bytes));
-        run.iter().for_each(|entry| state.unacked.push_entry(entry.seq, entry.body.len()));
+        if run.iter().next().is_none() {
+            return;
+        }
+        for entry in run.iter() {
+            self.push_entry(state, entry);
+            state.unacked.push_entry(entry.seq, entry.body.len());
+        }
         // A replay may be long, and the socket sets its pace.
-        if !state.inbox.is_replaying()
-            && state.unacked.is_nearly_full(state.outbox.pending_frames(), state.outbox.pending_bytes())
-        {
+        if !state.inbox.is_replaying() && self.is_nearly_full(state) {
             self.close_slow_consumer(state);
         }
-        self.record_written(state);
+        self.plan_flush(state);
         if state.unacked.is_ack_due() {
-            self.task_wake.notify_one();
+            self.task_wake.wake();
         }
     }
 
-    /// The frame of an entry: `seq`, and for a peer event `polite`, in front of the stored body. A
-    /// message that the client has already becomes `duplicate`.
-    fn render_entry(&self, state: &mut DeliveryState, entry: &Entry) -> String {
+    /// Whether the outbox shows a slow consumer, also after a flush.
+    fn is_nearly_full(&self, state: &mut DeliveryState) -> bool {
+        let is_nearly_full = |state: &DeliveryState| {
+            state.unacked.is_nearly_full(state.outbox.pending_frames(), state.outbox.pending_bytes())
+        };
+        if is_nearly_full(state) && state.outbox.needs_flush() {
+            self.flush_locked(state);
+        }
+        is_nearly_full(state)
+    }
+
+    /// Adds the frame of an entry to the outbox: `seq`, and for a peer event `polite`, in front of
+    /// the stored body. A message that the client has already becomes `duplicate`.
+    fn push_entry(&self, state: &mut DeliveryState, entry: &Entry) {
         let (seq, rest) = (entry.seq, entry.body.strip_prefix('{').unwrap_or(&entry.body));
+        let mut start = EntryStart::new();
+        // A write into the array cannot fail: it has room for both forms.
+        let _ = write!(start, r#"{{"seq":{seq},"#);
         match (entry.kind, entry.id) {
             (EntryKind::Forwarded, Some(id)) if !record_message_id(&mut state.last_ids, &entry.from, id) => {
-                ServerMessage::Duplicate { seq, from: entry.from.clone(), id }.to_json()
+                let duplicate = ServerMessage::Duplicate { seq, from: entry.from.clone(), id };
+                return self.push_message(state, &duplicate);
             }
-            (EntryKind::Forwarded | EntryKind::RoomEvent | EntryKind::PeerLeft, _) => {
-                if entry.kind == EntryKind::PeerLeft {
-                    state.last_ids.remove(&entry.from);
-                }
-                format!(r#"{{"seq":{seq},{rest}"#)
+            (EntryKind::Superseded, _) => {
+                return self.push_message(state, &ServerMessage::Superseded { seq });
+            }
+            (EntryKind::PeerLeft, _) => {
+                state.last_ids.remove(&entry.from);
             }
             (EntryKind::PermissionsChanged, _) => {
                 if let Ok(permissions) = serde_json::from_str(&entry.body) {
                     self.set_permissions(permissions);
                 }
-                format!(r#"{{"seq":{seq},{rest}"#)
             }
-            (EntryKind::Superseded, _) => ServerMessage::Superseded { seq }.to_json(),
             (EntryKind::PeerEvent, _) => {
-                format!(r#"{{"seq":{seq},"polite":{},{rest}"#, self.id.is_polite_toward(&entry.from))
+                let _ = write!(start, r#""polite":{},"#, self.id.is_polite_toward(&entry.from));
             }
+            (EntryKind::Forwarded | EntryKind::RoomEvent, _) => {}
         }
+        self.push_text(state, start.as_bytes(), rest.as_bytes());
     }
 
-    /// Sends frames outside the mailbox, joined into one write.
+    /// Sends frames outside the mailbox.
     pub fn send_messages(&self, messages: &[ServerMessage]) {
-        let texts: Vec<String> = messages.iter().map(ServerMessage::to_json).collect();
         let mut state = self.lock_delivery();
-        self.send_locked(&mut state, texts.iter().map(String::as_bytes));
+        self.send_messages_locked(&mut state, messages);
     }
 
     /// Sends frames outside the mailbox, if the first frame has been sent.
     pub fn send_if_open(&self, messages: &[ServerMessage]) {
         let mut state = self.lock_delivery();
         if state.inbox.is_open() {
-            let texts: Vec<String> = messages.iter().map(ServerMessage::to_json).collect();
-            self.send_locked(&mut state, texts.iter().map(String::as_bytes));
+            self.send_messages_locked(&mut state, messages);
         }
     }
 
@@ -481,20 +507,50 @@ impl LocalPeer {
         let mut state = self.lock_delivery();
         let has_joined = state.inbox.is_open() || self.is_in_lobby();
         if has_joined {
-            let goaway = ServerMessage::Goaway { reconnect_in }.to_json();
-            self.send_locked(&mut state, std::iter::once(goaway.as_bytes()));
+            self.send_messages_locked(&mut state, &[ServerMessage::Goaway { reconnect_in }]);
         }
         has_joined
     }
 
-    fn send_locked<'a>(&self, state: &mut DeliveryState, texts: impl Iterator<Item = &'a [u8]>) {
-        if state.close_code.is_some() {
-            return;
+    fn send_messages_locked(&self, state: &mut DeliveryState, messages: &[ServerMessage]) {
+        messages.iter().for_each(|message| self.push_message(state, message));
+        self.plan_flush(state);
+    }
+
+    fn push_message(&self, state: &mut DeliveryState, message: &ServerMessage) {
+        JSON_SCRATCH.with_borrow_mut(|json| {
+            json.clear();
+            message.write_json(json);
+            self.push_text(state, json, &[]);
+        });
+    }
+
+    /// Adds a text frame to the outbox. The caller plans the flush.
+    fn push_text(&self, state: &mut DeliveryState, start: &[u8], rest: &[u8]) {
+        if state.close_code.is_none() && state.outbox.push_text(start, rest) == Err(OutboxFull) {
+            self.close_slow_consumer(state);
         }
-        match state.outbox.send_texts(texts) {
-            Err(OutboxFull) => self.close_slow_consumer(state),
-            Ok(()) if state.outbox.has_pending() => self.task_wake.notify_one(),
-            Ok(()) => {}
+    }
+
+    /// Has the outbox flushed: by the flush task of this thread, or now if the thread has none.
+    fn plan_flush(&self, state: &mut DeliveryState) {
+        if state.outbox.is_blocked() {
+            // The task of the connection waits until the socket is writable.
+            self.task_wake.wake();
+        } else if state.outbox.needs_flush() && !state.is_flush_planned {
+            state.is_flush_planned = plan_flush(|| self.itself.upgrade().map(|peer| peer as _));
+            if !state.is_flush_planned {
+                self.flush_locked(state);
+            }
+        }
+    }
+
+    fn flush_locked(&self, state: &mut DeliveryState) {
+        state.outbox.flush();
+        state.is_flush_planned = false;
+        self.record_written(state);
+        if state.outbox.is_blocked() {
+            self.task_wake.wake();
         }
     }
 
@@ -504,9 +560,10 @@ impl LocalPeer {
     }
 
     fn send_control_locked(&self, state: &mut DeliveryState, op: OpCode, payload: &[u8]) {
-        if state.close_code.is_none() && state.outbox.send_control(op, payload) == Err(OutboxFull) {
+        if state.close_code.is_none() && state.outbox.push_control(op, payload) == Err(OutboxFull) {
             self.close_slow_consumer(state);
         }
+        self.plan_flush(state);
     }
 
     /// Sends a ping with its number as payload.
@@ -536,7 +593,7 @@ impl LocalPeer {
         let first = state.close_code.is_none();
         state.close_code.get_or_insert(code);
         drop(state);
-        self.task_wake.notify_one();
+        self.task_wake.wake();
         first
     }
 
@@ -545,26 +602,24 @@ impl LocalPeer {
     pub fn write_close(&self, code: CloseCode) {
         let mut state = self.lock_delivery();
         state.close_code = Some(code);
-        state.outbox.queue_close(code);
+        state.outbox.send_close(code);
     }
 
     /// Answers the close frame of the client (RFC 6455, section 5.5.1). Nothing is sent after it.
     pub fn echo_close(&self, code: u16) {
         let mut state = self.lock_delivery();
         state.close_code.get_or_insert(CloseCode::Left);
-        state.outbox.queue_close_frame(code, String::new());
+        state.outbox.send_close_frame(code, String::new());
     }
 
     /// Writes the outbox as far as the socket takes it.
     pub fn flush_outbox(&self) {
-        let mut state = self.lock_delivery();
-        state.outbox.flush_pending();
-        self.record_written(&state);
+        self.flush_locked(&mut self.lock_delivery());
     }
 
     fn close_slow_consumer(&self, state: &mut DeliveryState) {
         state.close_code.get_or_insert(CloseCode::SlowConsumer);
-        self.task_wake.notify_one();
+        self.task_wake.wake();
     }
 
     fn record_written(&self, state: &DeliveryState) {
@@ -574,6 +629,60 @@ impl LocalPeer {
             self.written_seq
                 .fetch_max(state.inbox.delivered_seq().saturating_sub(waiting), Ordering::Relaxed);
         }
+    }
+}
+
+impl FlushOutbox for LocalPeer {
+    fn flush_outbox(&self) {
+        self.flush_locked(&mut self.lock_delivery());
+    }
+}
+
+/// Wakes the task of a connection, which is the only one that waits.
+#[derive(Default)]
+struct TaskWake {
+    has_work: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl TaskWake {
+    fn wake(&self) {
+        self.has_work.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.has_work.swap(false, Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        self.waker.register(context.waker());
+        // It may have been set between the two steps.
+        if self.has_work.swap(false, Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// The start of the frame of an entry: at most `{"seq":`, 20 digits and `,"polite":false,`.
+struct EntryStart {
+    bytes: [u8; 48],
+    length: usize,
+}
+
+impl EntryStart {
+    fn new() -> Self {
+        Self { bytes: [0; 48], length: 0 }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl fmt::Write for EntryStart {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.length + text.len();
+        self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
     }
 }
 

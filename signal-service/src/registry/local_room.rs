@@ -169,11 +169,12 @@ impl LocalRoom {
     pub(super) fn deliver_entry(&self, delivery: Delivery) {
         let state = self.lock_state();
         let peer = state.peers.get(&delivery.peer).cloned();
-        let pending: Vec<_> =
-            state.pending_connections.iter().filter(|peer| peer.id == delivery.peer).cloned().collect();
+        let pending = state.pending_connections.iter().filter(|peer| peer.id == delivery.peer);
+        let pending: Vec<_> = pending.cloned().collect();
         drop(state);
-        for peer in pending.into_iter().chain(peer) {
-            peer.deliver_entry(delivery.clone());
+        pending.iter().for_each(|peer| peer.deliver_entry(delivery.clone()));
+        if let Some(peer) = peer {
+            peer.deliver_entry(delivery);
         }
     }
 

@@ -5,7 +5,7 @@
 //!   its inputs
 //! - `forward`: redacts, appends and delivers messages
 //! - `local_peer`: one peer with a socket here; `inbox` orders its entries, `outbox` holds its
-//!   frames
+//!   frames until they are written
 //!
 //! Must not: parse frames (`connection`), or decide what a member may do (`signalbox_rooms::room`).
 
@@ -21,4 +21,5 @@ pub use forward::{
 };
 pub use local_peer::{LocalPeer, MailboxStart, PendingWork};
 pub use local_room::LocalRoom;
+pub use outbox::start_flush_task;
 pub use room_registry::RoomRegistry;

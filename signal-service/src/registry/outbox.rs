@@ -1,25 +1,43 @@
-//! The outbox of one socket: the frames that the socket has not taken, within a bound.
+//! The outbox of one socket: the frames that wait for their write, within a bound.
 //!
-//! Owns: the order of the frames, the bytes that wait, and the rule that no frame is cut. Must not:
-//! wait for the socket, or know what a frame contains.
+//! Owns: the order of the frames, the bytes that wait, the rule that no frame is cut, and when the
+//! outboxes of a thread are flushed. Must not: wait for a socket, or know what a frame contains.
 //!
-//! While the outbox is empty, the delivering thread writes a frame into the socket directly. The
-//! bytes that the socket does not take wait here. The task of the connection writes them when the
-//! socket is writable again.
+//! Frames collect here until the flush task of the thread writes them, after the tasks that are
+//! ready now. A worker that has read from many sockets has many tasks ready, and each of them may
+//! send to the same peer: messages, acks of its own messages, events. All of them leave in one
+//! write, because the system call costs more than all else that a message needs. The bytes that the
+//! socket does not take stay. The task of the connection writes them when the socket is writable
+//! again.
 
-use std::{cell::RefCell, collections::VecDeque, io, sync::Arc};
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    sync::Arc,
+    task::{Poll, Waker},
+};
 
 use actix_http::ws::{CloseReason, OpCode, Parser};
-use bytes::{Buf, BytesMut};
+use bytes::{Buf as _, BufMut as _, BytesMut};
 use signalbox_protocol::CloseCode;
 use tokio::net::TcpStream;
 
 use crate::socket_budget::BufferBytes;
 
+/// An outbox with more bytes is flushed at once.
+const MAX_COLLECTED_BYTES: usize = 64 * 1024;
+
+/// The number of empty buffers that a thread keeps for its outboxes.
+const MAX_SPARE_BUFFERS: usize = 64;
+
+/// A larger buffer is not kept.
+const MAX_SPARE_CAPACITY: usize = 2 * MAX_COLLECTED_BYTES;
+
 thread_local! {
-    /// The buffer in which frames are built before a write. Each thread has one, so an idle
-    /// connection holds none.
-    static WRITE_SCRATCH: RefCell<BytesMut> = RefCell::default();
+    /// Empty buffers. An outbox takes one for its first frame and gives it back when all is written,
+    /// so an idle connection holds none.
+    static SPARE_BUFFERS: RefCell<Vec<BytesMut>> = RefCell::default();
 }
 
 /// The outbox is full, because the client reads too slowly.
@@ -30,8 +48,12 @@ pub(super) struct OutboxFull;
 pub(super) struct Outbox {
     socket: Arc<TcpStream>,
     pending: BytesMut,
-    /// The lengths of the frames in `pending`; the first may have been written in part.
-    frame_lengths: VecDeque<usize>,
+    /// The number of frames in `pending`; the first may have been written in part.
+    frames: usize,
+    /// The bytes of the first frame that are still in `pending`, if a part of it was written.
+    partial_frame_rest: usize,
+    /// Whether the socket has refused bytes. It is then written when it is writable again.
+    is_blocked: bool,
     max_bytes: usize,
     /// What the outbox counts in the budget of the node.
     counted_bytes: BufferBytes,
@@ -40,83 +62,113 @@ pub(super) struct Outbox {
 impl Outbox {
     /// An empty outbox that holds at most `max_bytes`.
     pub(super) fn new(socket: Arc<TcpStream>, max_bytes: usize, counted_bytes: BufferBytes) -> Self {
-        let (pending, frame_lengths) = (BytesMut::new(), VecDeque::new());
-        Self { socket, pending, frame_lengths, max_bytes, counted_bytes }
+        Self {
+            socket,
+            pending: BytesMut::new(),
+            frames: 0,
+            partial_frame_rest: 0,
+            is_blocked: false,
+            max_bytes,
+            counted_bytes,
+        }
     }
 
-    /// Sends text frames, joined into one write if the outbox is empty.
+    /// Adds a text frame, whose text is `start` and `rest` joined.
     ///
     /// # Errors
-    /// [`OutboxFull`] if the frames do not fit; then no whole frame was queued.
-    pub(super) fn send_texts<'a>(&mut self, texts: impl Iterator<Item = &'a [u8]>) -> Result<(), OutboxFull> {
-        WRITE_SCRATCH.with_borrow_mut(|scratch| {
-            scratch.clear();
-            let mut lengths = FrameLengths::default();
-            for text in texts {
-                let before = scratch.len();
-                Parser::write_message(scratch, text, OpCode::Text, true, false);
-                lengths.push(scratch.len() - before);
-            }
-            self.write_or_queue(scratch, &lengths)
-        })
+    /// [`OutboxFull`] if the frame does not fit; then nothing was added.
+    pub(super) fn push_text(&mut self, start: &[u8], rest: &[u8]) -> Result<(), OutboxFull> {
+        self.push_frame(OpCode::Text, start, rest)
     }
 
-    /// Sends a ping or a pong.
+    /// Adds a ping or a pong.
     ///
     /// # Errors
     /// [`OutboxFull`] if the frame does not fit.
-    pub(super) fn send_control(&mut self, op: OpCode, payload: &[u8]) -> Result<(), OutboxFull> {
-        let mut frame = BytesMut::with_capacity(payload.len() + 2);
-        Parser::write_message(&mut frame, payload, op, true, false);
-        self.write_or_queue(&frame, &FrameLengths::single(frame.len()))
+    pub(super) fn push_control(&mut self, op: OpCode, payload: &[u8]) -> Result<(), OutboxFull> {
+        self.push_frame(op, payload, &[])
     }
 
-    /// Queues the close frame behind the waiting frames. For a slow consumer these are dropped,
+    fn push_frame(&mut self, op: OpCode, start: &[u8], rest: &[u8]) -> Result<(), OutboxFull> {
+        let payload_bytes = start.len() + rest.len();
+        let frame_bytes = payload_bytes + MAX_HEADER_BYTES;
+        if self.pending.len() + frame_bytes > MAX_COLLECTED_BYTES.min(self.max_bytes) {
+            self.flush();
+            // A single frame may be larger than the bound: the socket may take it.
+            if self.is_blocked && self.pending.len() + frame_bytes > self.max_bytes {
+                return Err(OutboxFull);
+            }
+        }
+        if self.pending.capacity() == 0 {
+            self.pending = SPARE_BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
+        self.pending.reserve(frame_bytes);
+        write_frame_header(&mut self.pending, op, payload_bytes);
+        self.pending.extend_from_slice(start);
+        self.pending.extend_from_slice(rest);
+        self.frames += 1;
+        if self.is_blocked {
+            self.counted_bytes.set(self.pending.len());
+        }
+        Ok(())
+    }
+
+    /// Sends the close frame behind the waiting frames. For a slow consumer these are dropped,
     /// except the first, which may be written in part.
-    pub(super) fn queue_close(&mut self, code: CloseCode) {
+    pub(super) fn send_close(&mut self, code: CloseCode) {
         if code == CloseCode::SlowConsumer {
-            let first_length = self.frame_lengths.pop_front().unwrap_or(0);
-            self.pending.truncate(first_length);
-            self.frame_lengths = VecDeque::from([first_length]);
+            self.pending.truncate(self.partial_frame_rest);
+            self.frames = usize::from(self.partial_frame_rest > 0);
         }
         let reason = match code.retry_ms() {
             Some(ms) => format!("{};{ms}", code.reason()),
             None => code.reason().to_owned(),
         };
-        self.queue_close_frame(code.number(), reason);
+        self.send_close_frame(code.number(), reason);
     }
 
-    /// Queues a close frame behind the waiting frames (RFC 6455, section 5.5.1).
-    pub(super) fn queue_close_frame(&mut self, code: u16, reason: String) {
-        let mut frame = BytesMut::new();
+    /// Sends a close frame behind the waiting frames (RFC 6455, section 5.5.1).
+    pub(super) fn send_close_frame(&mut self, code: u16, reason: String) {
         let reason =
             CloseReason { code: code.into(), description: Some(reason).filter(|text| !text.is_empty()) };
-        Parser::write_close(&mut frame, Some(reason), false);
-        self.pending.extend_from_slice(&frame);
-        self.frame_lengths.push_back(frame.len());
-        self.flush_pending();
+        Parser::write_close(&mut self.pending, Some(reason), false);
+        self.frames += 1;
+        self.flush();
     }
 
     /// Writes as many waiting bytes as the socket takes.
-    pub(super) fn flush_pending(&mut self) {
+    pub(super) fn flush(&mut self) {
+        self.is_blocked = false;
         while !self.pending.is_empty() {
             match self.socket.try_write(&self.pending) {
+                Ok(written) if written == 0 || written == self.pending.len() => break,
                 Ok(written) => self.drop_written(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.is_blocked = true;
                     return self.counted_bytes.set(self.pending.len());
                 }
                 // The next read finds the broken socket.
-                Err(_) => self.drop_written(self.pending.len()),
+                Err(_) => break,
             }
         }
-        self.pending = BytesMut::new();
-        self.frame_lengths = VecDeque::new();
+        (self.frames, self.partial_frame_rest) = (0, 0);
         self.counted_bytes.set(0);
+        self.release_buffer();
     }
 
-    /// Whether bytes wait for the socket.
-    pub(super) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
+    /// The number of bytes that the socket has refused so far.
+    pub(super) fn blocked_bytes(&self) -> usize {
+        if self.is_blocked { self.pending.len() } else { 0 }
+    }
+
+    /// Whether the socket has refused bytes.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
+    /// Whether frames wait that the next flush writes.
+    pub(super) fn needs_flush(&self) -> bool {
+        self.frames > 0 && !self.is_blocked
     }
 
     /// The number of bytes that wait.
@@ -126,83 +178,143 @@ impl Outbox {
 
     /// The number of frames that wait; the first may be written in part.
     pub(super) fn pending_frames(&self) -> usize {
-        self.frame_lengths.len()
+        self.frames
     }
 
-    fn write_or_queue(&mut self, bytes: &[u8], lengths: &FrameLengths) -> Result<(), OutboxFull> {
-        let mut written = 0;
-        if self.pending.is_empty() {
-            // On an error nothing was written. The task of the connection finds a broken socket.
-            written = self.socket.try_write(bytes).unwrap_or(0);
-            if written == bytes.len() {
-                return Ok(());
-            }
-        }
-        let is_full = self.pending.len() + bytes.len() - written > self.max_bytes;
-        self.queue_rest(&bytes[written..], lengths, written, is_full);
-        self.counted_bytes.set(self.pending.len());
-        if is_full { Err(OutboxFull) } else { Ok(()) }
-    }
-
-    /// Queues the bytes that the socket did not take. A full outbox queues only the rest of a frame
-    /// that is written in part: without it the client could not read the close frame.
-    fn queue_rest(&mut self, mut rest: &[u8], lengths: &FrameLengths, mut written: usize, is_full: bool) {
-        for length in lengths.iter() {
-            let written_of_frame = written.min(length);
-            written -= written_of_frame;
-            if written_of_frame == length {
-                continue;
-            }
-            if is_full && written_of_frame == 0 {
-                return;
-            }
-            let (frame_rest, later_frames) = rest.split_at(length - written_of_frame);
-            self.pending.extend_from_slice(frame_rest);
-            self.frame_lengths.push_back(frame_rest.len());
-            rest = later_frames;
-        }
-    }
-
+    /// A part of the waiting bytes was written.
     fn drop_written(&mut self, mut written: usize) {
+        let mut first = self.partial_frame_rest;
+        if first == 0 {
+            first = frame_length(&self.pending);
+        }
+        while written >= first {
+            self.pending.advance(first);
+            self.frames -= 1;
+            written -= first;
+            first = frame_length(&self.pending);
+        }
         self.pending.advance(written);
-        while let Some(first) = self.frame_lengths.front_mut() {
-            if written < *first {
-                *first -= written;
-                return;
+        self.partial_frame_rest = if written > 0 { first - written } else { 0 };
+    }
+
+    fn release_buffer(&mut self) {
+        let mut buffer = std::mem::take(&mut self.pending);
+        buffer.clear();
+        if buffer.capacity() > MAX_SPARE_CAPACITY {
+            return;
+        }
+        SPARE_BUFFERS.with_borrow_mut(|spare| {
+            if spare.len() < MAX_SPARE_BUFFERS {
+                spare.push(buffer);
             }
-            written -= *first;
-            self.frame_lengths.pop_front();
+        });
+    }
+}
+
+/// The longest header of a frame (RFC 6455, section 5.2); the server does not mask.
+const MAX_HEADER_BYTES: usize = 10;
+
+/// Writes the header of a whole, unmasked frame.
+fn write_frame_header(out: &mut BytesMut, op: OpCode, payload_bytes: usize) {
+    let fin_and_op = 0x80 | u8::from(op);
+    match payload_bytes {
+        0..=125 => out.put_slice(&[fin_and_op, payload_bytes as u8]),
+        126..=65_535 => {
+            out.put_slice(&[fin_and_op, 126]);
+            out.put_u16(payload_bytes as u16);
+        }
+        _ => {
+            out.put_slice(&[fin_and_op, 127]);
+            out.put_u64(payload_bytes as u64);
         }
     }
 }
 
-/// The lengths of the frames of one write. Nearly always there is one, which needs no allocation.
+/// The length of the first of some whole frames, with its header.
+fn frame_length(frames: &[u8]) -> usize {
+    match *frames {
+        [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
+        [_, 127, a, b, c, d, e, f, g, h, ..] => 10 + u64::from_be_bytes([a, b, c, d, e, f, g, h]) as usize,
+        [_, length, ..] => 2 + usize::from(length),
+        _ => usize::MAX,
+    }
+}
+
+thread_local! {
+    /// None on a thread without a flush task.
+    static PLANNED: RefCell<Option<PlannedFlushes>> = const { RefCell::new(None) };
+}
+
+/// Flushes an outbox from outside its owner.
+pub(super) trait FlushOutbox {
+    /// Flushes the outbox.
+    fn flush_outbox(&self);
+}
+
 #[derive(Default)]
-struct FrameLengths {
-    first: usize,
-    others: Vec<usize>,
+struct PlannedFlushes {
+    outboxes: Vec<Arc<dyn FlushOutbox>>,
+    waker: Option<Waker>,
 }
 
-impl FrameLengths {
-    fn single(length: usize) -> Self {
-        Self { first: length, others: Vec::new() }
+/// Starts the flush task of this thread, if it has none. The thread must run a `LocalSet`.
+pub fn start_flush_task() {
+    let is_missing = PLANNED.with_borrow_mut(|planned| {
+        let is_missing = planned.is_none();
+        planned.get_or_insert_default();
+        is_missing
+    });
+    if is_missing {
+        tokio::task::spawn_local(run_flush_task(FlushTaskEnd));
     }
+}
 
-    fn push(&mut self, length: usize) {
-        if self.first == 0 {
-            self.first = length;
-        } else {
-            self.others.push(length);
-        }
+/// Plans the flush of an outbox. Returns whether this thread has a flush task; if not, the caller
+/// flushes the outbox.
+pub(super) fn plan_flush(outbox: impl FnOnce() -> Option<Arc<dyn FlushOutbox>>) -> bool {
+    PLANNED.with_borrow_mut(|planned| {
+        let Some((planned, outbox)) = planned.as_mut().zip(outbox()) else { return false };
+        planned.outboxes.push(outbox);
+        planned.waker.take().inspect(Waker::wake_by_ref);
+        true
+    })
+}
+
+async fn run_flush_task(_end: FlushTaskEnd) {
+    let mut outboxes = Vec::new();
+    loop {
+        poll_fn(|context| {
+            PLANNED.with_borrow_mut(|planned| {
+                let planned = planned.get_or_insert_default();
+                if planned.outboxes.is_empty() {
+                    planned.waker = Some(context.waker().clone());
+                    return Poll::Pending;
+                }
+                std::mem::swap(&mut planned.outboxes, &mut outboxes);
+                Poll::Ready(())
+            })
+        })
+        .await;
+        outboxes.drain(..).for_each(|outbox| outbox.flush_outbox());
     }
+}
 
-    fn iter(&self) -> impl Iterator<Item = usize> {
-        std::iter::once(self.first).filter(|first| *first > 0).chain(self.others.iter().copied())
+/// Flushes what is planned when the task ends, as the thread stops. From then on each sender
+/// flushes.
+struct FlushTaskEnd;
+
+impl Drop for FlushTaskEnd {
+    fn drop(&mut self) {
+        let planned = PLANNED.try_with(RefCell::take).ok().flatten();
+        let outboxes = planned.into_iter().flat_map(|planned| planned.outboxes);
+        outboxes.for_each(|outbox| outbox.flush_outbox());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use actix_codec::Decoder;
     use actix_http::ws::{Codec, Frame};
     use tokio::{io::AsyncReadExt, net::TcpListener};
@@ -243,22 +355,18 @@ mod tests {
         let (server, client) = socket_pair().await;
         let mut outbox = Outbox::new(server.clone(), LIMIT, test_buffer());
         let mut sent = 0;
-        // Two frames at a time, so that the bound is reached in the middle of a write.
-        while outbox
-            .send_texts([sample_text(sent), sample_text(sent + 1)].iter().map(|text| text.as_bytes()))
-            .is_ok()
-        {
-            sent += 2;
+        while outbox.push_text(b"", sample_text(sent).as_bytes()).is_ok() {
+            sent += 1;
             assert!(outbox.pending_bytes() <= LIMIT, "the bound holds");
         }
-        assert!(outbox.pending_bytes() > 0, "the socket took no more");
-        outbox.queue_close(CloseCode::SlowConsumer);
+        assert!(outbox.blocked_bytes() > 0, "the socket took no more");
+        outbox.send_close(CloseCode::SlowConsumer);
         assert!(outbox.pending_bytes() < 7_000, "only a partly written frame and the close frame wait");
 
         let reading = tokio::spawn(read_frames(client));
-        while outbox.has_pending() {
+        while outbox.is_blocked() {
             server.writable().await.unwrap();
-            outbox.flush_pending();
+            outbox.flush();
         }
         drop(outbox);
         drop(server);
@@ -280,18 +388,52 @@ mod tests {
         let (server, client) = socket_pair().await;
         let mut outbox = Outbox::new(server.clone(), usize::MAX, test_buffer());
         for n in 0..4_000 {
-            outbox.send_texts(std::iter::once(sample_text(n).as_bytes())).unwrap();
+            let text = sample_text(n);
+            outbox.push_text(&text.as_bytes()[..10], &text.as_bytes()[10..]).unwrap();
         }
-        assert!(outbox.has_pending(), "12 MB are more than a socket takes");
+        assert!(!outbox.needs_flush());
+        assert!(outbox.is_blocked(), "12 MB are more than a socket takes");
         let reading = tokio::spawn(read_frames(client));
-        while outbox.has_pending() {
+        while outbox.is_blocked() {
             server.writable().await.unwrap();
-            outbox.flush_pending();
+            outbox.flush();
         }
-        outbox.queue_close(CloseCode::GoingAway);
+        outbox.send_close(CloseCode::GoingAway);
         drop(outbox);
         drop(server);
         let (frames, left_over) = reading.await.unwrap();
         assert_eq!((frames.len(), left_over), (4_001, 0));
+    }
+
+    /// Counts its flushes.
+    #[derive(Default)]
+    struct CountedFlushes(AtomicUsize);
+
+    impl FlushOutbox for CountedFlushes {
+        fn flush_outbox(&self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn outboxes_are_flushed_after_the_ready_tasks_and_at_the_end_of_the_flush_task() {
+        let outbox = Arc::new(CountedFlushes::default());
+        let plan = || plan_flush(|| Some(outbox.clone() as _));
+        assert!(!plan(), "without a flush task the sender flushes");
+        let tasks = tokio::task::LocalSet::new();
+        tasks.run_until(async { start_flush_task() }).await;
+        let flushes_before_a_ready_task = |plans_first: bool| {
+            let (first, second) = (outbox.clone(), outbox.clone());
+            tasks.spawn_local(async move { plans_first && plan_flush(|| Some(first as _)) });
+            tasks.spawn_local(async move { second.0.load(Relaxed) })
+        };
+        let seen_by_second = flushes_before_a_ready_task(true);
+        assert_eq!(tasks.run_until(seen_by_second).await.unwrap(), 0, "both tasks were ready");
+        let seen_later = flushes_before_a_ready_task(false);
+        assert_eq!(tasks.run_until(seen_later).await.unwrap(), 1);
+        assert!(plan());
+        drop(tasks);
+        assert_eq!(outbox.0.load(Relaxed), 2, "nothing that was planned is lost");
+        assert!(!plan(), "then the sender flushes again");
     }
 }
