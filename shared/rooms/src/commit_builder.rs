@@ -214,7 +214,8 @@ impl FeedLineBuilder<'_> {
             lines.push(self.build_line("room-opened", None, None, None));
         }
         // The next state does not hold a peer that leaves.
-        let mut known: BTreeMap<&PeerId, &Member> = before.iter().collect();
+        let mut known: BTreeMap<&PeerId, &Member> =
+            before.iter().map(|(peer, member)| (peer, &**member)).collect();
         for event in &self.decision.events {
             let is_update = matches!(event.kind, RoomEventKind::RoomUpdated(_));
             // `room-created` or `room-deleted` replaces `room-updated`.
@@ -241,7 +242,8 @@ impl FeedLineBuilder<'_> {
         let creator = next.settings.created_by.as_ref().or(self.state.settings.created_by.as_ref());
         let key = creator.filter(|creator| creator.kind == RoomCreatorKind::Key);
         let key = key.and_then(|key| CallerId::parse(&key.id).ok()).map(CredentialRoot::ApiKey);
-        let any_member = || next.members.values().next().or(self.state.members.values().next());
+        let any_member =
+            || next.members.values().chain(self.state.members.values()).next().map(|member| &**member);
         key.or_else(|| member.or_else(any_member).map(Member::credential_root))
     }
 

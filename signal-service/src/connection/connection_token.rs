@@ -64,7 +64,7 @@ pub(super) enum RefreshOutcome {
     /// The token is refused, or it cannot be verified now.
     Refused(Option<u64>, Problem),
     /// The room has the token; this is the record of the member.
-    Committed(Option<u64>, Box<Member>),
+    Committed(Option<u64>, Arc<Member>),
     /// The store does not answer, or does not know the peer now. The token is in force on this
     /// node.
     Uncommitted(Option<u64>),
@@ -102,9 +102,9 @@ impl<'a> ConnectionToken<'a> {
     }
 
     /// The record of the member, with the newer token of this connection if there is one.
-    pub(super) fn apply_to_member(&self, mut member: Member) -> Member {
+    pub(super) fn apply_to_member(&self, mut member: Arc<Member>) -> Arc<Member> {
         if member.token_record().is_older_than(&self.record) {
-            member.apply_token_record(&self.record);
+            Arc::make_mut(&mut member).apply_token_record(&self.record);
         }
         member
     }
@@ -223,7 +223,7 @@ impl<'a> ConnectionToken<'a> {
                 Some(member) => {
                     self.confirm_record(member.token_record());
                     self.has_assigned_permissions = member.has_assigned_permissions;
-                    RefreshOutcome::Committed(id, Box::new(member.clone()))
+                    RefreshOutcome::Committed(id, member.clone())
                 }
                 None => RefreshOutcome::Uncommitted(id),
             },

@@ -30,7 +30,7 @@ use crate::{
 /// A peer that has got its first frame.
 pub(super) struct JoinedPeer {
     /// The record of the member.
-    pub(super) member: Member,
+    pub(super) member: Arc<Member>,
     /// The generation of the handle in the first frame.
     pub(super) handle_generation: u64,
     /// Whether the peer existed before; then the client must confirm its new handle.
@@ -295,7 +295,7 @@ fn enter_lobby(
     node: &SignalNode,
     room: &LocalRoom,
     peer: &LocalPeer,
-    member: &Member,
+    member: &Arc<Member>,
     state: &RoomState,
     handle_generation: u64,
     is_resumed: bool,

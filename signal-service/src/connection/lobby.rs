@@ -71,7 +71,7 @@ async fn try_resync_in_lobby(
 /// The peer is a member: sends `joined`, then the entries of its mailbox.
 async fn join_from_lobby(
     state: &mut ConnectionState<'_>,
-    member: &Member,
+    member: &Arc<Member>,
     known: &Arc<RoomState>,
     page: MailboxPage,
 ) -> Result<ResyncResult, StoreUnavailable> {

@@ -4,6 +4,8 @@
 //! Owns: the decision whether the connection continues, and the repair. Must not: read the socket.
 //! Next: `lobby` for a peer in the lobby.
 
+use std::sync::Arc;
+
 use signalbox_protocol::{CloseCode, ServerMessage};
 use signalbox_rooms::{
     room::{ClaimProof, InputOutcome, Member, PeerAttachment, PeerClaim, RoomInput},
@@ -113,7 +115,8 @@ pub(super) async fn reclaim_peer(
 fn build_claim(state: &ConnectionState<'_>) -> PeerClaim {
     let (context, peer) = (state.node.registry.context(), state.peer);
     let known = state.room.known_state().and_then(|known| known.members.get(&peer.id).cloned());
-    let mut member = state.token.apply_to_member(known.unwrap_or_else(|| state.member.clone()));
+    let mut member =
+        Arc::unwrap_or_clone(state.token.apply_to_member(known.unwrap_or_else(|| state.member.clone())));
     if let Some(current) = peer.permissions() {
         member.role = current.role.clone();
         member.permissions = current.permissions.clone();

@@ -29,7 +29,7 @@ pub(super) struct ConnectionState<'a> {
     /// The token in force.
     pub(super) token: ConnectionToken<'a>,
     /// The record of the member, for the case that the store and the view have lost it.
-    pub(super) member: Member,
+    pub(super) member: Arc<Member>,
     /// The generation of the handle that the client has.
     pub(super) handle_generation: u64,
     /// The epoch that this connection may have got from a call whose answer was lost.
@@ -71,7 +71,7 @@ impl<'a> ConnectionState<'a> {
     /// servers, and starts to deliver its entries.
     pub(super) fn begin_mailbox(
         &mut self,
-        member: Member,
+        member: Arc<Member>,
         first_frame: &ServerMessage,
         replication_id: &ReplicationId,
         start: MailboxStart,

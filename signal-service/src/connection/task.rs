@@ -441,7 +441,7 @@ impl<'a> ConnectionTask<'a> {
         let (id, durable) = match outcome {
             RefreshOutcome::Refused(id, problem) => return self.answer_refused_token(id, &problem),
             RefreshOutcome::Committed(id, member) => {
-                self.state.member = *member;
+                self.state.member = member;
                 (id, true)
             }
             RefreshOutcome::Uncommitted(id) => (id, false),

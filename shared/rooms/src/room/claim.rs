@@ -3,6 +3,8 @@
 //! Fencing begins here: each connection that attaches a peer has a higher epoch than the one
 //! before, and the older connection is refused.
 
+use std::sync::Arc;
+
 use signalbox_protocol::{LeaveReason, id::PeerId};
 
 use super::{
@@ -60,7 +62,7 @@ impl DecisionBatch<'_> {
     }
 
     fn attach_connection(&mut self, claim: &PeerClaim, epoch: u64) -> InputOutcome {
-        let Some(member) = self.decision.next_state.members.get_mut(&claim.peer) else {
+        let Some(member) = self.decision.next_state.members.get_mut(&claim.peer).map(Arc::make_mut) else {
             return InputOutcome::PeerGone;
         };
         let was_detached = member.owner().is_none() && !member.waiting;

@@ -65,7 +65,7 @@ pub struct Decision {
     /// Members to remove.
     pub removed_peers: BTreeSet<PeerId>,
     /// The last records of all peers that leave, also of peers that join in the same batch.
-    pub removed_members: Vec<(PeerId, Member)>,
+    pub removed_members: Vec<(PeerId, Arc<Member>)>,
     /// Tombstones that have expired.
     pub expired_tombstones: Vec<PeerId>,
     /// Whether the settings are to be written.

@@ -60,11 +60,12 @@ impl<'a> DecisionBatch<'a> {
 
     /// The member, if the epoch owns it.
     pub(super) fn owned_member(&mut self, peer: &PeerId, epoch: u64) -> Option<&mut Member> {
-        self.decision.next_state.members.get_mut(peer).filter(|member| member.epoch == epoch)
+        let member = self.decision.next_state.members.get_mut(peer)?;
+        (member.epoch == epoch).then(|| Arc::make_mut(member))
     }
 
     pub(super) fn insert_member(&mut self, peer: &PeerId, member: Member) {
-        self.decision.next_state.members.insert(peer.clone(), member.clone());
+        self.decision.next_state.members.insert(peer.clone(), Arc::new(member.clone()));
         self.decision.written_peers.insert(peer.clone());
         self.decision.removed_peers.remove(peer);
         if member.waiting {

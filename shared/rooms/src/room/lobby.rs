@@ -1,6 +1,8 @@
 //! The lobby. A peer in it is a member without a place of the room, and neither sends nor receives
 //! anything.
 
+use std::sync::Arc;
+
 use signalbox_protocol::{LeaveReason, id::PeerId};
 
 use super::{
@@ -18,8 +20,8 @@ impl DecisionBatch<'_> {
         if !self.has_room_place(member) {
             return InputOutcome::RoomFull;
         }
-        let member = Member { waiting: false, ..member.clone() };
-        self.decision.next_state.members.insert(peer.clone(), member.clone());
+        let member = Member { waiting: false, ..Member::clone(member) };
+        self.decision.next_state.members.insert(peer.clone(), Arc::new(member.clone()));
         self.decision.written_peers.insert(peer.clone());
         self.notify_admitters(peer, RoomEventKind::KnockEnded(None));
         self.notify_others(peer, RoomEventKind::Joined(Box::new(member)));
@@ -42,7 +44,7 @@ impl DecisionBatch<'_> {
         let waiting = self.decision.next_state.members.iter().filter(|(_, member)| member.waiting);
         let waiting: Vec<_> = waiting.map(|(peer, member)| (peer.clone(), member.clone())).collect();
         for (peer, member) in waiting {
-            self.notify_peer(&peer, admitter, RoomEventKind::Knocked(Box::new(member)));
+            self.notify_peer(&peer, admitter, RoomEventKind::Knocked(Box::new(Member::clone(&member))));
         }
     }
 }

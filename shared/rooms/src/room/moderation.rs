@@ -132,7 +132,7 @@ impl DecisionBatch<'_> {
         if let Err(refusal) = sanctioned {
             return refusal;
         }
-        let Some(member) = self.decision.next_state.members.get_mut(peer) else {
+        let Some(member) = self.decision.next_state.members.get_mut(peer).map(Arc::make_mut) else {
             return InputOutcome::NoSuchPeer;
         };
         if member.role == *role
@@ -182,7 +182,7 @@ impl DecisionBatch<'_> {
         if !by_itself && let Err(refusal) = self.sanction_member(&member, |sanction| sanction.muted = muted) {
             return refusal;
         }
-        let Some(member) = self.decision.next_state.members.get_mut(peer) else {
+        let Some(member) = self.decision.next_state.members.get_mut(peer).map(Arc::make_mut) else {
             return InputOutcome::NoSuchPeer;
         };
         if muted && may_publish {

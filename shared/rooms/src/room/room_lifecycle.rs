@@ -30,8 +30,9 @@ impl DecisionBatch<'_> {
         if next.to_json() == self.decision.next_state.settings.to_json() {
             return InputOutcome::Done;
         }
-        let is_inspected =
-            |member: &Member| self.policy.role_policy.inspects_payloads(&member.role, &member.permissions);
+        let is_inspected = |member: &Arc<Member>| {
+            self.policy.role_policy.inspects_payloads(&member.role, &member.permissions)
+        };
         if next.requires_e2ee() && self.decision.next_state.members.values().any(is_inspected) {
             return InputOutcome::E2eeRequired;
         }

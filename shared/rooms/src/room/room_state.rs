@@ -35,8 +35,8 @@ pub struct RoomState {
     pub started_at: u64,
     /// The settings.
     pub settings: Arc<RoomSettings>,
-    /// The members.
-    pub members: BTreeMap<PeerId, Member>,
+    /// The members. The states of a room that a node and its store hold share their records.
+    pub members: BTreeMap<PeerId, Arc<Member>>,
     /// The peers that have left within the resume window.
     pub tombstones: BTreeMap<PeerId, Tombstone>,
     /// What was decided about users and outlasts their peers.
@@ -192,9 +192,9 @@ impl RoomState {
 
     /// The same room for a store that has forgotten it. Each member gets a new mailbox version.
     pub fn rebuild_for_store(&self, replication_id: ReplicationId, now: u64) -> Self {
-        let renewed = |(peer, member): (&PeerId, &Member)| {
+        let renewed = |(peer, member): (&PeerId, &Arc<Member>)| {
             let mailbox_version = now.max(member.mailbox_version + 1);
-            (peer.clone(), Member { mailbox_version, ..member.clone() })
+            (peer.clone(), Arc::new(Member { mailbox_version, ..Member::clone(member) }))
         };
         let members = self.members.iter().map(renewed).collect();
         Self { version: 0, replication_id, read_at: now, ends_at: 0, started_at: 0, members, ..self.clone() }
@@ -235,7 +235,7 @@ impl RoomState {
 
     /// The nodes that own a member.
     pub fn owner_nodes(&self) -> std::collections::BTreeSet<&NodeId> {
-        self.members.values().filter_map(Member::owner).collect()
+        self.members.values().filter_map(|member| member.owner()).collect()
     }
 }
 

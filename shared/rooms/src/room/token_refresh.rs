@@ -1,5 +1,7 @@
 //! A newer token of a member. Of all tokens of a peer the newest counts.
 
+use std::sync::Arc;
+
 use signalbox_protocol::id::PeerId;
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     decision_batch::DecisionBatch,
     outcome::InputOutcome,
     room_input::PeerClaim,
-    room_state::{Member, Permission, TokenRecord},
+    room_state::{Permission, TokenRecord},
 };
 
 impl DecisionBatch<'_> {
@@ -43,7 +45,7 @@ impl DecisionBatch<'_> {
 
     /// Applies a token, unless the room knows a newer one.
     fn update_token(&mut self, peer: &PeerId, record: &TokenRecord) {
-        let Some(member) = self.decision.next_state.members.get_mut(peer) else { return };
+        let Some(member) = self.decision.next_state.members.get_mut(peer).map(Arc::make_mut) else { return };
         let (known, could_admit) = (member.token_record(), member.has_permission(Permission::Admit));
         if known == *record || record.is_older_than(&known) {
             return;
@@ -69,7 +71,7 @@ impl DecisionBatch<'_> {
     /// Applies the token of a claim if it is newer than the token that the room knows.
     pub(super) fn update_token_from_claim(&mut self, claim: &PeerClaim) {
         let record = claim.member.token_record();
-        let known = self.decision.next_state.members.get(&claim.peer).map(Member::token_record);
+        let known = self.decision.next_state.members.get(&claim.peer).map(|member| member.token_record());
         let is_newer = known.is_some_and(|known| known.is_older_than(&record));
         // The room may not know of this refresh. It must not move the peer to the grant of another
         // peer, or to a role that the room does not accept.

@@ -145,7 +145,7 @@ pub struct Commit {
     /// The time of the decision, milliseconds since 1970.
     pub decided_at: u64,
     /// Members to write. A member that has a mailbox keeps its mailbox version.
-    pub written_members: Vec<(PeerId, Member)>,
+    pub written_members: Vec<(PeerId, Arc<Member>)>,
     /// Members to remove with their mailboxes, and their tombstones.
     pub removed_peers: Vec<(PeerId, Tombstone)>,
     /// Peers whose tombstones have expired.

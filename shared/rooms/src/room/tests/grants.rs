@@ -58,12 +58,12 @@ fn a_detached_peer_is_replaced_by_its_grant_even_in_a_full_room() {
 fn a_replacement_keeps_the_role_mute_and_lobby_of_its_predecessor() {
     let lost = [RoomInput::Detach { peer: test_peer(1), epoch: 1, is_going: false }];
     let mut room = decide(&room_after(&[join_with_token(1, 1, "g")]), 0, &lost, &TEST_POLICY).next_state;
-    let known = room.members.get_mut(&test_peer(1)).unwrap();
+    let known = Arc::make_mut(room.members.get_mut(&test_peer(1)).unwrap());
     (known.role, known.has_assigned_permissions, known.muted) = (Role::parse("viewer").unwrap(), true, true);
     let next = decide(&room, 0, &[join_with_token(9, 1, "g.1")], &TEST_POLICY).next_state;
     let member = &next.members[&test_peer(9)];
     assert_eq!((member.role.as_str(), member.has_assigned_permissions, member.muted), ("viewer", true, true));
-    room.members.get_mut(&test_peer(1)).unwrap().waiting = true;
+    Arc::make_mut(room.members.get_mut(&test_peer(1)).unwrap()).waiting = true;
     assert!(
         decide(&room, 0, &[join_with_token(9, 1, "g.1")], &TEST_POLICY).next_state.members[&test_peer(9)]
             .waiting
@@ -73,7 +73,7 @@ fn a_replacement_keeps_the_role_mute_and_lobby_of_its_predecessor() {
 #[test]
 fn a_refreshed_moderator_token_leaves_the_lobby() {
     let mut room = room_after(&[join_with_token(1, 1, "g"), join_with_token(2, 2, "h")]);
-    room.members.get_mut(&test_peer(1)).unwrap().waiting = true;
+    Arc::make_mut(room.members.get_mut(&test_peer(1)).unwrap()).waiting = true;
     let quiet = decide(&room, 0, &[refresh_token(1, 1, token_record("g.1", 10, 20, "guest"))], &TEST_POLICY);
     assert!(
         quiet.next_state.members[&test_peer(1)].waiting
@@ -138,7 +138,7 @@ fn the_newest_token_counts_and_a_new_role_is_announced() {
 #[test]
 fn an_assigned_role_survives_token_refreshes() {
     let mut room = room_after(&[join_with_token(1, 1, "g")]);
-    let member = room.members.get_mut(&test_peer(1)).unwrap();
+    let member = Arc::make_mut(room.members.get_mut(&test_peer(1)).unwrap());
     (member.role, member.has_assigned_permissions) = (Role::parse("viewer").unwrap(), true);
     let next =
         decide(&room, 0, &[refresh_token(1, 1, token_record("g.1", 10, 20, "moderator"))], &TEST_POLICY)

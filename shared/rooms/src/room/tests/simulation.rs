@@ -256,7 +256,7 @@ impl SimulatedWorld {
     fn claim_for(&self, room: usize, node: usize, peer: PeerId) -> PeerClaim {
         let known = self.shared_state[room].members.get(&peer);
         let (generation, epoch) = known.map_or((1, 1), |member| (member.generation, member.epoch));
-        let member = known.cloned().unwrap_or_else(|| *test_member(0, node as u128));
+        let member = known.map_or_else(|| *test_member(0, node as u128), |member| Member::clone(member));
         let presence = PeerAttachment::Attached(NodeId::from_bits(node as u128));
         PeerClaim {
             peer,

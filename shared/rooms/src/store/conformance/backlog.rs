@@ -18,7 +18,7 @@ impl StoreBackend {
         let state = self.create_room(&vec![1; detached as usize + 1]).await;
         let peers: Vec<PeerId> = (2..detached + 2).map(test_peer).collect();
         let member = || Member { attachment: PeerAttachment::Detached(0), ..test_member(1) };
-        let written_members = peers.iter().map(|peer| (peer.clone(), member())).collect();
+        let written_members = peers.iter().map(|peer| (peer.clone(), member().into())).collect();
         let detach =
             Commit { written_members, detached_peers: peers, opens_room: false, ..empty_commit(&state) };
         self.apply(&detach).await;
@@ -32,7 +32,7 @@ impl StoreBackend {
 
     /// Attaches a detached peer to node 1, which then confirms all its entries.
     async fn attach_and_confirm(&self, peer: u128, state: &RoomState) -> RoomState {
-        let written_members = vec![(test_peer(peer), test_member(1))];
+        let written_members = vec![(test_peer(peer), test_member(1).into())];
         self.apply(&Commit { written_members, opens_room: false, ..empty_commit(state) }).await;
         let head = self.owned_page(peer, 0).await.last_seq;
         let confirm = AppendBatch { sender: test_peer(peer), acked_seq: head, ..test_batch(vec![], state) };

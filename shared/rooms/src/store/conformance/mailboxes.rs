@@ -5,7 +5,7 @@ use super::*;
 store_tests! {
     a_peer_in_the_lobby_receives_no_message_until_admitted(backend, SMALL_LIMITS) {
         let state = backend.create_room(&[1, 1]).await;
-        let put = |waiting| vec![(test_peer(2), Member { waiting, ..test_member(1) })];
+        let put = |waiting| vec![(test_peer(2), Member { waiting, ..test_member(1) }.into())];
         let wait = Commit { written_members: put(true), opens_room: false, ..empty_commit(&state) };
         assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &wait).await, Ok(CommitResult::Applied(..))));
         assert!(backend.load_room().await.unwrap().members[&test_peer(2)].waiting);
@@ -63,7 +63,7 @@ store_tests! {
 
     an_id_accepted_by_a_commit_counts_for_messages(backend, SMALL_LIMITS) {
         let state = backend.create_room(&[1, 1]).await;
-        let update = Commit { written_members: vec![(test_peer(1), test_member(1))], accepted_ids: vec![(test_peer(1), 4)], ..empty_commit(&state) };
+        let update = Commit { written_members: vec![(test_peer(1), test_member(1).into())], accepted_ids: vec![(test_peer(1), 4)], ..empty_commit(&state) };
         assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &update).await, Ok(CommitResult::Applied(..))));
         let results = backend.append_entries(vec![message_to(2, Some(4), "x"), message_to(2, Some(5), "y")], &state).await.unwrap();
         assert_eq!(result_letters(&results), "dw");

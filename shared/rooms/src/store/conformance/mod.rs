@@ -157,11 +157,11 @@ impl StoreBackend {
     async fn join_peer(&self, state: &RoomState, peer: u128, owner: u128) -> RoomState {
         let mut next = state.clone();
         next.version += 1;
-        next.members.insert(test_peer(peer), test_member(owner));
+        next.members.insert(test_peer(peer), test_member(owner).into());
         let targets: Vec<PeerId> = state.members.keys().cloned().collect();
         let events = if targets.is_empty() { vec![] } else { vec![test_event(peer, targets)] };
         let commit = Commit {
-            written_members: vec![(test_peer(peer), test_member(owner))],
+            written_members: vec![(test_peer(peer), test_member(owner).into())],
             adds_data: true,
             events,
             ..empty_commit(state)
@@ -183,7 +183,7 @@ impl StoreBackend {
 
     /// Commits an event, and counts the version of the state.
     async fn commit_event(&self, state: &mut RoomState, event: EventEntry) {
-        let written_members = vec![(test_peer(1), test_member(1))];
+        let written_members = vec![(test_peer(1), test_member(1).into())];
         let commit = Commit { written_members, events: vec![event], ..empty_commit(state) };
         let result = self.store.commit(&test_room(), &test_node(1), &commit).await;
         assert!(matches!(result, Ok(CommitResult::Applied(..))), "{result:?}");

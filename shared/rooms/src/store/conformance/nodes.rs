@@ -60,7 +60,7 @@ async fn a_node_that_loses_a_peer_is_notified_and_a_dead_node_is_found() {
     let attached = Member { epoch: 2, ..test_member(1) };
     let attach = Commit {
         version: state.version + 1,
-        written_members: vec![(test_peer(2), attached)],
+        written_members: vec![(test_peer(2), attached.into())],
         removed_nodes: vec![test_node(2)],
         resync_requests: vec![(test_node(2), vec![test_peer(2)])],
         ..empty_commit(&state)

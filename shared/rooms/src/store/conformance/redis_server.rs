@@ -9,7 +9,7 @@ async fn a_full_server_refuses_joins_and_messages_but_accepts_leaves() {
     let server = backend.server.as_ref().unwrap();
     backend.run_raw_command::<()>(::redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1")).await;
     let join = Commit {
-        written_members: vec![(test_peer(3), test_member(1))],
+        written_members: vec![(test_peer(3), test_member(1).into())],
         adds_data: true,
         ..empty_commit(&state)
     };

@@ -101,7 +101,7 @@ store_tests! {
     a_commit_on_a_stale_version_is_a_conflict_with_the_current_state(backend, SMALL_LIMITS) {
         let first = backend.create_room(&[1]).await;
         let second = backend.join_peer(&first, 2, 1).await;
-        let stale = Commit { written_members: vec![(test_peer(3), test_member(1))], ..empty_commit(&first) };
+        let stale = Commit { written_members: vec![(test_peer(3), test_member(1).into())], ..empty_commit(&first) };
         let Ok(CommitResult::Conflict(LoadedRoom { room: Some(fresh), .. })) = backend.store.commit(&test_room(), &test_node(1), &stale).await else {
             panic!("a stale commit is a conflict")
         };
@@ -114,10 +114,10 @@ store_tests! {
 
     an_existing_room_is_not_created_and_a_missing_room_is_not_changed(backend, SMALL_LIMITS) {
         let state = backend.create_room(&[1]).await;
-        let again = Commit { written_members: vec![(test_peer(9), test_member(1))], ..empty_commit(&RoomState::new("0b".into(), "".into())) };
+        let again = Commit { written_members: vec![(test_peer(9), test_member(1).into())], ..empty_commit(&RoomState::new("0b".into(), "".into())) };
         assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &again).await, Ok(CommitResult::Conflict(LoadedRoom { room: Some(_), .. }))));
         let elsewhere = RoomId::parse("elsewhere").unwrap();
-        let change = Commit { written_members: vec![(test_peer(9), test_member(1))], ..empty_commit(&state) };
+        let change = Commit { written_members: vec![(test_peer(9), test_member(1).into())], ..empty_commit(&state) };
         assert!(matches!(backend.store.commit(&elsewhere, &test_node(1), &change).await, Ok(CommitResult::Conflict(LoadedRoom { room: None, .. }))));
         assert!(backend.store.load_room(&elsewhere).await.unwrap().room.is_none());
     }
@@ -161,14 +161,16 @@ async fn a_newer_confirmed_handle_refuses_the_commit() {
         let confirm = AppendBatch { handle_generation: Some(2), ..test_batch(vec![], &state) };
         assert_eq!(result_letters(&backend.append_batch(&confirm).await.unwrap()), "");
         let attached = |generation| Member { epoch: 2, generation, ..test_member(1) };
-        let late = Commit { written_members: vec![(test_peer(1), attached(1))], ..empty_commit(&state) };
+        let late =
+            Commit { written_members: vec![(test_peer(1), attached(1).into())], ..empty_commit(&state) };
         let Ok(CommitResult::Conflict(LoadedRoom { room: Some(fresh), .. })) =
             backend.store.commit(&test_room(), &test_node(1), &late).await
         else {
             panic!("a commit with an old handle was applied")
         };
         assert_eq!(fresh.members[&test_peer(1)].generation, 2);
-        let good = Commit { written_members: vec![(test_peer(1), attached(2))], ..empty_commit(&state) };
+        let good =
+            Commit { written_members: vec![(test_peer(1), attached(2).into())], ..empty_commit(&state) };
         assert!(matches!(
             backend.store.commit(&test_room(), &test_node(1), &good).await,
             Ok(CommitResult::Applied(..))
@@ -188,7 +190,7 @@ async fn a_peer_with_a_short_window_is_due_before_the_others() {
             decided_at,
             written_members: vec![(
                 test_peer(1),
-                Member { attachment: PeerAttachment::Detached(decided_at + window), ..test_member(1) },
+                Member { attachment: PeerAttachment::Detached(decided_at + window), ..test_member(1) }.into(),
             )],
             detached_peers: vec![test_peer(1)],
             ..empty_commit(&state)
@@ -222,7 +224,7 @@ async fn a_due_room_is_listed_once_when_its_deadline_has_passed() {
         let state = backend.create_room(&[1, 1]).await;
         let lost = Member { attachment: PeerAttachment::Detached(0), ..test_member(1) };
         let detach = Commit {
-            written_members: vec![(test_peer(1), lost)],
+            written_members: vec![(test_peer(1), lost.into())],
             detached_peers: vec![test_peer(1)],
             ..empty_commit(&state)
         };

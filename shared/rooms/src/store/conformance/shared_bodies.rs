@@ -12,7 +12,7 @@ impl StoreBackend {
     async fn write_members(&self, peers: &[u128], is_attached: bool, state: &RoomState) -> RoomState {
         let detached = Member { attachment: PeerAttachment::Detached(0), ..test_member(1) };
         let member = if is_attached { test_member(1) } else { detached };
-        let written_members = peers.iter().map(|peer| (test_peer(*peer), member.clone())).collect();
+        let written_members = peers.iter().map(|peer| (test_peer(*peer), member.clone().into())).collect();
         let commit = Commit { written_members, opens_room: false, ..empty_commit(state) };
         let applied = self.store.commit(&test_room(), &test_node(1), &commit).await;
         assert!(matches!(applied, Ok(CommitResult::Applied(..))), "{applied:?}");

@@ -10,7 +10,7 @@ fn feed_lines(count: usize) -> Vec<Arc<str>> {
 
 async fn commit_with_feed(backend: &StoreBackend, state: &RoomState, count: usize) -> CommitResult {
     let commit = Commit {
-        written_members: vec![(test_peer(1), test_member(1))],
+        written_members: vec![(test_peer(1), test_member(1).into())],
         adds_data: true,
         feed_lines: feed_lines(count),
         ..empty_commit(state)
@@ -111,7 +111,7 @@ async fn full_stream_takes_the_events_of_the_root_that_has_most() {
             let count = max_events / 3;
             let room = |n: u64| format!("acme-{batch}-{n}");
             let commit = Commit {
-                written_members: vec![(test_peer(1), test_member(1))],
+                written_members: vec![(test_peer(1), test_member(1).into())],
                 adds_data: true,
                 feed_lines: (0..count).map(|n| line("key:acme", &room(n)).into()).collect(),
                 ..empty_commit(&state)

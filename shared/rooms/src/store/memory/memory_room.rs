@@ -57,7 +57,12 @@ impl MemoryRoom {
                 (attached, _) => attached.clone(),
             };
             state.tombstones.remove(peer);
-            state.members.insert(peer.clone(), Member { mailbox_version, attachment, ..member.clone() });
+            let is_same = member.mailbox_version == mailbox_version && member.attachment == attachment;
+            let stored = match is_same {
+                true => member.clone(),
+                false => Arc::new(Member { mailbox_version, attachment, ..Member::clone(member) }),
+            };
+            state.members.insert(peer.clone(), stored);
             self.mailboxes.entry(peer.clone()).or_default();
         }
         for (peer, tombstone) in &commit.removed_peers {

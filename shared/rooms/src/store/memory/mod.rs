@@ -111,7 +111,7 @@ impl MemoryRoomStore {
         let found = find_live_room(&mut rooms, name, now);
         let expected = (commit.version > 0).then_some((&commit.instance_id, commit.version));
         let has_newer_handle = |room: &MemoryRoom| {
-            let is_newer = |(peer, written): &(PeerId, Member)| {
+            let is_newer = |(peer, written): &(PeerId, Arc<Member>)| {
                 room.state.members.get(peer).is_some_and(|current| current.generation > written.generation)
             };
             commit.written_members.iter().any(is_newer)
@@ -153,7 +153,9 @@ impl MemoryRoomStore {
         if member.epoch != batch.epoch || member.owner() != Some(node) {
             return Err(AppendError::NotOwner);
         }
-        member.generation = batch.handle_generation.unwrap_or(member.generation);
+        if let Some(generation) = batch.handle_generation {
+            Arc::make_mut(member).generation = generation;
+        }
         let mailbox_version = member.mailbox_version;
         if let Some(own) = room.mailboxes.get_mut(&batch.sender) {
             own.last_id = own.last_id.max(batch.known_last_id);
@@ -219,7 +221,7 @@ impl MemoryRoomStore {
         }
         let own = room.mailboxes.get_mut(&reader.peer)?;
         if member.mailbox_version == mailbox_version {
-            member.mailbox_version = now.max(mailbox_version + 1);
+            Arc::make_mut(member).mailbox_version = now.max(mailbox_version + 1);
             own.acknowledge(own.last_seq);
         }
         own.last_id = own.last_id.max(known_last_id);

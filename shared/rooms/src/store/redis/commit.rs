@@ -132,7 +132,7 @@ fn read_room_hash(hash: Value, replication_id: &ReplicationId, now: u64) -> Opti
     state.read_at = now;
     for (field, value) in &fields {
         if let Some(peer) = parse_peer_field(field, "p:") {
-            state.members.extend(read_member(&fields, &peer, value).map(|member| (peer, member)));
+            state.members.extend(read_member(&fields, &peer, value).map(|member| (peer, Arc::new(member))));
         } else if let Some(peer) = parse_peer_field(field, "t:") {
             state.tombstones.extend(parse_tombstone(value).map(|tombstone| (peer, tombstone)));
         }
