@@ -11,8 +11,10 @@ use signalbox_token::{KeyAlgorithm, parse_jwks};
 use super::random_secret;
 use crate::auth::keys::{PrivateKey, folder};
 
-/// What a program has added to a text, and whether the text is accepted.
-const TEXT_FORMS: [(&str, fn(&str) -> Vec<u8>, bool); 11] = [
+/// What a program has added to a text, how, and whether the text is accepted.
+type TextForm = (&'static str, fn(&str) -> Vec<u8>, bool);
+
+const TEXT_FORMS: [TextForm; 11] = [
     ("unchanged", |text| text.into(), true),
     ("a byte order mark", |text| format!("\u{feff}{text}").into(), true),
     ("carriage returns", |text| text.replace('\n', "\r\n").into(), true),

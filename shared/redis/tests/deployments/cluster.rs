@@ -80,7 +80,7 @@ impl CallFlow {
         // The call that is running has begun before.
         let target = *self.ended_calls.borrow() + 1 + more;
         let reached = self.ended_calls.wait_for(|calls| *calls >= target);
-        within("the flow makes calls", reached).await.expect("the flow runs");
+        within("the flow makes calls", reached).await.unwrap();
     }
 
     async fn stop_calls(self) -> CallOutcomes {
