@@ -13,6 +13,7 @@ use signalbox_tests::{
     peer::TestConnection,
     process::{Process, send_signal},
     provider::{ProviderKey, TestProvider},
+    test_redis::TestRedis,
     token::TokenBuilder,
     webhook_receiver::{WebhookConfig, WebhookReceiver},
 };
@@ -30,8 +31,17 @@ struct FileDeployment {
 
 impl FileDeployment {
     async fn start(binary: &str, config: &str) -> Self {
+        Self::start_with((random_secret(), random_hex()), binary, config, &[]).await
+    }
+
+    /// Starts a process with these secrets for tokens and the API, and more variables.
+    async fn start_with(
+        (token_secret, api_secret): (String, String),
+        binary: &str,
+        config: &str,
+        more: &[(&str, String)],
+    ) -> Self {
         let folder = TempDir::with_prefix("signalbox-reload-").unwrap();
-        let (token_secret, api_secret) = (random_secret(), random_hex());
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         fs::write(path("config.toml"), config).unwrap();
         fs::write(path("auth_secret"), &token_secret).unwrap();
@@ -45,7 +55,9 @@ impl FileDeployment {
             ("SIGNALBOX_TURN_SECRETS_FILE", path("turn_secrets")),
             ("SIGNALBOX_WEBHOOK_SECRETS_FILE", path("webhook_secrets")),
         ];
-        let process = Process::start(binary, &env.map(|(name, value)| (name.to_owned(), value))).await;
+        let env = env.into_iter().chain(more.iter().cloned());
+        let env: Vec<_> = env.map(|(name, value)| (name.to_owned(), value)).collect();
+        let process = Process::start(binary, &env).await;
         Self { process, folder, token_secret, api_secret }
     }
 
@@ -269,6 +281,62 @@ async fn every_service_of_a_deployment_changes_its_part() {
         (peer.joined["limits"]["roomPeers"] == 7).then_some(())
     })
     .await;
+}
+
+/// The auth service decides by its own copy of the limits whether a room has a place.
+#[tokio::test]
+async fn services_over_redis_change_the_limits_of_a_room_together_and_not_with_a_wrong_configuration() {
+    let redis = TestRedis::start().await;
+    let secrets = (random_secret(), random_hex());
+    let config = |peers: u32| {
+        format!("[limits]\nroom_peers = {peers}\nextra_moderators = 0\n[api_keys.backend]\n{ALL_SCOPES}")
+    };
+    let more = [("REDIS_URL", redis.url())];
+    let auth = FileDeployment::start_with(secrets.clone(), "auth-service", &config(2), &more).await;
+    let node = FileDeployment::start_with(secrets.clone(), "signal-service", &config(2), &more).await;
+    let call = async |path: &str, body: &Value| {
+        let (name, key) = auth.basic_auth("backend", &auth.api_secret);
+        Request::call("POST", path, body).header(name, key).send(auth.process.address).await
+    };
+    call("/api/rooms", &json!({ "id": "r", "lobby": true })).await.assert_status(201);
+    let open = async |user: &str, role: &str| {
+        let body = json!({ "room": "r", "user": user, "role": role });
+        let issued = call("/auth/token", &body).await;
+        TestConnection::open(node.process.address, issued.json()["token"].as_str().unwrap()).await
+    };
+    let host = open("host", "host").await.into_peer().await;
+    let mut waiting = Vec::new();
+    for user in ["alice", "bob"] {
+        let connection = open(user, "guest").await;
+        waiting.push((connection.expect_waiting().await, connection));
+    }
+    let admit = async |peer: &str| {
+        let answer = call(&format!("/api/rooms/r/participants/{peer}/admit"), &Value::Null).await;
+        let code = if answer.status < 300 { Value::Null } else { answer.json()["code"].clone() };
+        (answer.status, code.as_str().unwrap_or_default().to_owned())
+    };
+    let (alice, bob) = (&waiting[0].0, &waiting[1].0);
+    assert!(admit(alice).await.0 < 300);
+    let full = (409, "room_full".to_owned());
+    assert_eq!(admit(bob).await, full);
+
+    for service in [&auth, &node] {
+        service.write("config.toml", &config(5_000));
+        let line = service.reload("reload_refused").await;
+        assert!(line.contains("limits.room_peers"), "{line}");
+        assert_eq!(Request::get("/health/ready").send(service.process.address).await.status, 200);
+    }
+    assert_eq!(admit(bob).await, full, "the old limit is in force");
+
+    for service in [&auth, &node] {
+        service.write("config.toml", &config(3));
+        let line = service.reload("configuration_reloaded").await;
+        assert!(line.contains("limits.room_peers"), "{line}");
+    }
+    assert!(admit(bob).await.0 < 300, "the new limit is in force");
+    let (_, connection) = waiting.remove(1);
+    let bob = connection.into_peer().await;
+    assert_eq!((&bob.joined["limits"]["roomPeers"], host.id().is_empty()), (&json!(3), false));
 }
 
 #[tokio::test]

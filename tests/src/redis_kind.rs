@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use redis::{Cmd, FromRedisValue, Value};
+use redis::{Arg, Cmd, FromRedisValue, Value};
 use signalbox_config as config;
+use signalbox_redis::RedisNamespace;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use crate::{
@@ -25,11 +26,14 @@ pub enum RedisKind {
     Sentinel,
     /// A Redis Cluster of three masters.
     Cluster,
+    /// One server with other deployments: with `redis.prefix`, the users of the ACL for it, and in
+    /// another database than 0.
+    Shared,
 }
 
 /// All kinds of deployments.
-pub const REDIS_KINDS: [RedisKind; 4] =
-    [RedisKind::Standalone, RedisKind::Secured, RedisKind::Sentinel, RedisKind::Cluster];
+pub const REDIS_KINDS: [RedisKind; 5] =
+    [RedisKind::Standalone, RedisKind::Secured, RedisKind::Sentinel, RedisKind::Cluster, RedisKind::Shared];
 
 /// A running deployment.
 enum RedisDeployment {
@@ -58,8 +62,8 @@ impl RedisKind {
     pub async fn acquire(self) -> ExclusiveRedis {
         // Held while a deployment starts, so that each kind is started once.
         static STARTING: AsyncMutex<()> = AsyncMutex::const_new(());
-        static RUNNING: Mutex<[Weak<SharedDeployment>; 4]> =
-            Mutex::new([Weak::new(), Weak::new(), Weak::new(), Weak::new()]);
+        static RUNNING: Mutex<[Weak<SharedDeployment>; REDIS_KINDS.len()]> =
+            Mutex::new([const { Weak::new() }; REDIS_KINDS.len()]);
         let running = || RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = {
             let _starting = STARTING.lock().await;
@@ -92,6 +96,7 @@ impl RedisKind {
         match self {
             Self::Standalone => single(RedisSecurity::none()).await,
             Self::Secured => single(RedisSecurity::tls_and_acl()).await,
+            Self::Shared => single(RedisSecurity::acl_in_shared_redis("blue", 1)).await,
             Self::Sentinel => RedisDeployment::Sentinel(TestSentinel::start(RedisSecurity::none()).await),
             Self::Cluster => RedisDeployment::Cluster(TestRedisCluster::start(RedisSecurity::none()).await),
         }
@@ -126,7 +131,8 @@ impl ExclusiveRedis {
     pub fn url_for(&self, user: &str) -> String {
         match &self.shared.deployment {
             RedisDeployment::Single(server, security) => {
-                format!("{}://{}{}", security.scheme(), security.login(user), server.address)
+                let (scheme, login) = (security.scheme(), security.login(user));
+                format!("{scheme}://{login}{}{}", server.address, security.database_path())
             }
             RedisDeployment::Sentinel(sentinel) => sentinel.url(user),
             RedisDeployment::Cluster(cluster) => cluster.url(user),
@@ -142,20 +148,44 @@ impl ExclusiveRedis {
         }
     }
 
+    /// The names of the deployment in Redis.
+    fn names(&self) -> RedisNamespace {
+        match &self.shared.deployment {
+            RedisDeployment::Single(_, security) => security.names(),
+            _ => RedisNamespace::default(),
+        }
+    }
+
+    /// The command with the names of this deployment. Tests write the names of `redis_keys`.
+    fn with_names(&self, cmd: &Cmd) -> Cmd {
+        let names = self.names();
+        let is_topic = cmd.args_iter().next() == Some(Arg::Simple(b"SPUBLISH"));
+        let mut named = Cmd::new();
+        for arg in cmd.args_iter() {
+            let Arg::Simple(bytes) = arg else { continue };
+            match std::str::from_utf8(bytes) {
+                Ok(name) if name.starts_with("sb:") && is_topic => named.arg(names.topic(name)),
+                Ok(name) if name.starts_with("sb:") => named.arg(names.key(name)),
+                _ => named.arg(bytes),
+            };
+        }
+        named
+    }
+
     /// Runs a command as administrator on the master of a partition.
     pub async fn run_on_partition<T: FromRedisValue>(&self, partition: usize, cmd: &Cmd) -> T {
         let index = match &self.shared.deployment {
             RedisDeployment::Cluster(cluster) => cluster.master_of(partition).await,
             _ => self.masters[0],
         };
-        self.shared.deployment.servers()[index].run(cmd).await
+        self.shared.deployment.servers()[index].run(&self.with_names(cmd)).await
     }
 
     /// Runs a command as administrator on each master.
     pub async fn run_on_masters<T: FromRedisValue>(&self, cmd: &Cmd) -> Vec<T> {
         let mut answers = Vec::with_capacity(self.masters.len());
         for index in &self.masters {
-            answers.push(self.shared.deployment.servers()[*index].run(cmd).await);
+            answers.push(self.shared.deployment.servers()[*index].run(&self.with_names(cmd)).await);
         }
         answers
     }
@@ -164,13 +194,19 @@ impl ExclusiveRedis {
     pub async fn try_run_on_masters<T: FromRedisValue>(&self, cmd: &Cmd) -> Vec<Option<T>> {
         let mut answers = Vec::with_capacity(self.masters.len());
         for index in &self.masters {
-            answers.push(self.shared.deployment.servers()[*index].try_run(cmd).await);
+            answers.push(self.shared.deployment.servers()[*index].try_run(&self.with_names(cmd)).await);
         }
         answers
     }
 
-    /// All keys.
+    /// All keys, by their names of `redis_keys`.
+    ///
+    /// # Panics
+    /// If a key has no name of this deployment.
     pub async fn keys(&self) -> Vec<String> {
-        self.run_on_masters::<Vec<String>>(&parse_cmd("KEYS *")).await.concat()
+        let keys = self.run_on_masters::<Vec<String>>(&parse_cmd("KEYS *")).await.concat();
+        let prefix = self.names().key("");
+        let name = |key: String| key.strip_prefix(&prefix).expect("a key of this deployment").to_owned();
+        keys.into_iter().map(name).collect()
     }
 }

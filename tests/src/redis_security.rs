@@ -12,6 +12,7 @@ use redis::{
 };
 use signalbox_config as config;
 use signalbox_protocol::id::random_hex;
+use signalbox_redis::RedisNamespace;
 
 /// The users that `deploy/make-secrets.sh` makes.
 const ACL_TEMPLATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/redis/users.acl.template");
@@ -25,6 +26,8 @@ pub struct RedisSecurity {
     needs_client_certificate: bool,
     /// Whether Sentinels accept only clients with a login of their own.
     guards_sentinels: bool,
+    /// The number of the database.
+    database: u32,
 }
 
 struct AclPasswords {
@@ -39,7 +42,13 @@ struct AclPasswords {
 impl RedisSecurity {
     /// No TLS and no users.
     pub fn none() -> Self {
-        Self { pki: None, passwords: None, needs_client_certificate: false, guards_sentinels: false }
+        Self {
+            pki: None,
+            passwords: None,
+            needs_client_certificate: false,
+            guards_sentinels: false,
+            database: 0,
+        }
     }
 
     /// TLS without users.
@@ -68,6 +77,21 @@ impl RedisSecurity {
         let [signal, auth, admin, watcher] = [random_hex(), random_hex(), random_hex(), random_hex()];
         let passwords = AclPasswords { signal, auth, admin, watcher, prefix };
         Self { passwords: Some(Arc::new(passwords)), ..Self::none() }
+    }
+
+    /// The same, in this database.
+    pub fn acl_in_shared_redis(prefix: &str, database: u32) -> Self {
+        Self { database, ..Self::acl_with_prefix(prefix) }
+    }
+
+    /// The number of the database as a URL has it, if it is not 0.
+    pub fn database_path(&self) -> String {
+        if self.database == 0 { String::new() } else { format!("/{}", self.database) }
+    }
+
+    /// The names of the deployment in Redis.
+    pub(crate) fn names(&self) -> RedisNamespace {
+        RedisNamespace::new(&self.settings().prefix, self.database)
     }
 
     /// TLS and the users of the shipped ACL.
@@ -197,7 +221,7 @@ impl RedisSecurity {
     /// A client with all permissions.
     pub(crate) fn client(&self, address: std::net::SocketAddr) -> Client {
         let (host, port) = host_port(address);
-        let mut login = RedisConnectionInfo::default();
+        let mut login = RedisConnectionInfo::default().set_db(i64::from(self.database));
         if let Some(password) = self.admin_password() {
             login = login.set_username("admin").set_password(password);
         }

@@ -12,12 +12,12 @@ use std::{
 use signalbox_config::{self as config, units::TimeSpan};
 use signalbox_redis::{KeyCommand, RedisCommand, RedisUnavailable, ScriptCall, redis_keys, value_text};
 use signalbox_tests::{
-    net::within,
+    net::{eventually_within, within},
     redis_cluster::{TestRedisCluster, key_in},
     redis_security::RedisSecurity,
 };
 
-use crate::test_client::{COUNT, TestClient, TestListener};
+use crate::test_client::{COUNT, FAILOVER_DEADLINE, TestClient, TestListener};
 
 async fn start_cluster(guard: RedisSecurity) -> (TestRedisCluster, Arc<TestClient>) {
     let redis = TestRedisCluster::start(guard).await;
@@ -230,4 +230,16 @@ async fn a_key_outside_the_partitions_is_found_on_any_master() {
         assert_eq!(client.client.run_command(&get).await.map(value_text), Ok(Some("1".to_owned())), "{key}");
     }
     assert!(client.interrupted().is_empty());
+}
+
+#[tokio::test]
+async fn a_cluster_that_requires_client_certificates_is_used_also_after_a_failover() {
+    let (mut redis, client) = start_cluster(RedisSecurity::mutual_tls()).await;
+    for partition in [0, 63, 127] {
+        assert_eq!(client.count(partition, "a").await, Ok(1));
+    }
+    TestListener::open(&client).await.publish_until_received(&client, 3, "hello").await;
+    redis.kill_master_of(3).await;
+    eventually_within(FAILOVER_DEADLINE, "the new master answers", async || client.count(3, "b").await.ok())
+        .await;
 }

@@ -21,6 +21,7 @@ macro_rules! store_tests {
         store_tests! { @over one_server_with_tls_and_acl Secured: $($name $limits),* }
         store_tests! { @over behind_sentinels Sentinel: $($name $limits),* }
         store_tests! { @over a_cluster Cluster: $($name $limits),* }
+        store_tests! { @over a_server_of_several_deployments Shared: $($name $limits),* }
     };
 }
 
