@@ -97,7 +97,7 @@ if is_missing edge.key; then
   pair=$(mktemp -d)
   trap 'rm -rf "$pair"' EXIT
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj "/CN=$name" \
-    -addext "subjectAltName=DNS:$name,DNS:localhost,IP:127.0.0.1" -keyout "$pair/key" -out "$pair/crt" 2>/dev/null
+    -addext "basicConstraints=critical,CA:FALSE" -addext "subjectAltName=DNS:$name,DNS:localhost,IP:127.0.0.1" -keyout "$pair/key" -out "$pair/crt" 2>/dev/null
   write_secret edge.key <"$pair/key"
   write_secret edge.crt <"$pair/crt"
 fi

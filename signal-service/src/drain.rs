@@ -46,8 +46,7 @@ pub async fn drain_node(node: &SignalNode) {
         // so for a node that the store has forgotten.
         return;
     }
-    // If the store is unavailable, the lease expires.
-    let _ = context.store.forget_node(&context.node_id).await;
+    context.release_lease().await;
 }
 
 /// Tells each client its own time to reconnect, and closes the connection a little later.

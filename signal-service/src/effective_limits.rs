@@ -21,6 +21,8 @@ pub struct EffectiveLimits {
     burst: AtomicU32,
     rate: AtomicU32,
     backlog: AtomicU32,
+    /// The connections for which the process can open files.
+    max_connections: AtomicU32,
 }
 
 /// The limits of the configuration.
@@ -67,6 +69,7 @@ impl EffectiveLimits {
             burst: 0.into(),
             rate: 0.into(),
             backlog: 0.into(),
+            max_connections: u32::MAX.into(),
         };
         effective.apply_changes(&LimitChanges::default());
         effective
@@ -134,7 +137,13 @@ impl EffectiveLimits {
 
     /// The maximum of connections of this node.
     pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed) as usize
+        let most = self.max_connections.load(Ordering::Relaxed);
+        self.connections.load(Ordering::Relaxed).min(most) as usize
+    }
+
+    /// Bounds the connections, whatever the configuration or an access rule says.
+    pub fn set_max_connections(&self, most: u32) {
+        self.max_connections.store(most, Ordering::Relaxed);
     }
 
     /// The frames that a connection may send at once, and the frames per second after that.

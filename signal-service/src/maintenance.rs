@@ -96,12 +96,15 @@ impl NodeMaintenance {
         let mut was_renewed = false;
         loop {
             let Some(registry) = self.registry.upgrade() else { return };
+            if registry.context().is_lease_released() {
+                return;
+            }
             match registry.context().store.renew_lease(&registry.context().node_id).await {
                 Ok(census) => {
                     if was_renewed && !census.had_lease {
                         tracing::warn!(
                             event = "lease_lost",
-                            "the lease expired, so other nodes treated this node as dead; it resyncs its peers"
+                            "the store has no lease of this node: it expired, or a failover lost it. Other nodes may have detached the peers of this node, which resyncs them"
                         );
                         registry.mark_rooms_stale(registry.local_rooms().iter().map(|room| room.id.clone()));
                     }
@@ -124,6 +127,9 @@ impl NodeMaintenance {
         loop {
             sleep(self.lease_duration / 4).await;
             let Some(registry) = self.registry.upgrade() else { return };
+            if registry.context().is_lease_released() {
+                return;
+            }
             if !self.is_grace_period_over(&registry) {
                 self.needs_reconcile.store(true, Ordering::Relaxed);
                 continue;

@@ -21,6 +21,7 @@ use signalbox_turn::IceDirectory;
 use crate::{
     access_enforcer,
     admission::AdmissionControl,
+    effective_limits::EffectiveLimits,
     maintenance,
     node_context::NodeContext,
     node_metrics::{self, NodeMetrics},
@@ -131,6 +132,7 @@ impl SignalNode {
         admission.token_keys().start_fetching(&registry.context().metrics);
         tokio::spawn(fetch_keys_of_rules(admission.clone(), access_control.clone()));
         tracing::info!(event = "node_started", node = %node_id);
+        bound_connections(&registry.context().limits, signalbox_http::file_limit());
         Ok(Arc::new(Self {
             admission,
             registry,
@@ -180,6 +182,7 @@ impl SignalNode {
     pub fn gather_metrics(&self) -> Vec<prometheus::proto::MetricFamily> {
         let metrics = &self.registry.context().metrics;
         metrics.set_access_rules(&self.access_control);
+        metrics.set_connection_limit(self.registry.context().limits.connections());
         metrics.set_socket_bytes(self.registry.context().socket_budget.used_bytes());
         metrics.set_store_memory_level(self.registry.context().store.memory_level());
         if let Some(age_s) = self.admission.token_keys().key_set_age_s() {
@@ -188,6 +191,22 @@ impl SignalNode {
         let mut families = metrics.gather_families();
         families.extend(node_metrics::redis_refusals(&self.registry.context().store.refusal_counts()));
         families
+    }
+}
+
+/// A node without a free file could not even refuse a client: the client would wait in vain, and the
+/// edge would not try the next node.
+fn bound_connections(limits: &EffectiveLimits, file_limit: Option<u64>) {
+    let (wanted, most) = (limits.connections(), signalbox_http::connections_within(file_limit));
+    limits.set_max_connections(most);
+    if limits.connections() < wanted {
+        tracing::warn!(
+            event = "few_open_files",
+            open_files = file_limit,
+            connections = most,
+            wanted,
+            "this process may open too few files for limits.connections, so it admits fewer connections; raise the limit (LimitNOFILE= of systemd, ulimit -n, SIGNALBOX_NOFILE of docker-compose.yml), or lower limits.connections"
+        );
     }
 }
 

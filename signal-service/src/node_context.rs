@@ -4,7 +4,10 @@
 //! `registry::local_room` holds it.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,6 +43,7 @@ pub struct NodeContext {
     /// The runtime of the room drivers.
     pub runtime: tokio::runtime::Handle,
     removal_hook: OnceLock<RemovalHook>,
+    is_lease_released: AtomicBool,
 }
 
 impl NodeContext {
@@ -59,6 +63,7 @@ impl NodeContext {
             socket_budget: SocketBudget::new(settings.limits.node_outbox.0),
             runtime: tokio::runtime::Handle::current(),
             removal_hook: OnceLock::new(),
+            is_lease_released: AtomicBool::new(false),
         })
     }
 
@@ -67,6 +72,18 @@ impl NodeContext {
     pub fn set_removal_hook(&self, hook: RemovalHook) {
         // Only `SignalNode::start` sets it.
         let _ = self.removal_hook.set(hook);
+    }
+
+    /// Removes this node from the store, which it must not enter again.
+    pub(crate) async fn release_lease(&self) {
+        self.is_lease_released.store(true, Ordering::Relaxed);
+        // If the store is unavailable, the lease expires.
+        let _ = self.store.forget_node(&self.node_id).await;
+    }
+
+    /// Whether the node has left the store.
+    pub(crate) fn is_lease_released(&self) -> bool {
+        self.is_lease_released.load(Ordering::Relaxed)
     }
 
     /// Calls the removal hook for a peer that a commit has removed.

@@ -18,6 +18,7 @@ pub struct NodeMetrics {
     registry: Registry,
     /// The number of open connections.
     pub connections: IntGauge,
+    connection_limit: IntGauge,
     /// The peers that joined a room.
     pub joins: IntCounter,
     /// The rooms that got their first peer by a commit of this node.
@@ -71,6 +72,10 @@ impl NodeMetrics {
         let metrics = Self {
             registry: Registry::new(),
             connections: IntGauge::new("signalbox_connections", "Open connections")?,
+            connection_limit: IntGauge::new(
+                "signalbox_connections_limit",
+                "Connections that the node admits at a time",
+            )?,
             joins: IntCounter::new("signalbox_joins_total", "Peers that joined a room")?,
             rooms_opened: IntCounter::new(
                 "signalbox_rooms_opened_total",
@@ -150,7 +155,8 @@ impl NodeMetrics {
             )?,
             jwks_fetches: vec("signalbox_jwks_fetches_total", "Fetches of the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 25] = [
+        let collectors: [Box<dyn Collector>; 26] = [
+            Box::new(metrics.connection_limit.clone()),
             Box::new(metrics.budget_closes.clone()),
             Box::new(metrics.socket_bytes.clone()),
             Box::new(metrics.backlogged.clone()),
@@ -211,6 +217,11 @@ impl NodeMetrics {
     /// Counts a message that was refused because too much waits.
     pub fn count_backlogged(&self, bound: BacklogBound) {
         self.backlogged.with_label_values(&[bound.as_str()]).inc();
+    }
+
+    /// Updates the gauge of the admitted connections.
+    pub fn set_connection_limit(&self, connections: usize) {
+        self.connection_limit.set(connections as i64);
     }
 
     /// Updates the gauge of the memory of the store.

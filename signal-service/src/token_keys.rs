@@ -228,7 +228,7 @@ impl KeySetSource for KeySetFetcher {
                     tracing::warn!(
                         event = "jwks_unavailable",
                         %error,
-                        "the published keys could not be fetched; the known keys stay in use"
+                        "the keys of auth.jwks_url could not be fetched; a node without keys admits no peer, and otherwise the known keys stay in use"
                     );
                 }
                 log.failures = log.failures.saturating_add(1);

@@ -3,13 +3,18 @@
 //!
 //! Owns: `SIGNALBOX_API_KEYS`. Must not: know what a key allows ([`crate::ApiKeySettings`]).
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use signalbox_protocol::id::CallerId;
 use signalbox_token::{MIN_API_KEY_BYTES, WeakSecret, check_secret_digest, check_secret_strength};
 
-/// An API key: its id and the SHA-256 digest of its secret. The secret itself is not kept.
+/// How many secrets an API key may have: the old and the new one during a rotation, with a reserve.
+const MAX_SECRETS_PER_KEY: usize = 4;
+
+/// A pair of an API key: its id and the SHA-256 digest of its secret. The secret itself is not kept.
 #[derive(Debug, Clone)]
 pub struct ApiKey {
     /// The name of the caller in logs and metrics: 1 to 64 of `A-Z a-z 0-9 . _ -`.
@@ -17,7 +22,8 @@ pub struct ApiKey {
     secret_digest: [u8; 32],
 }
 
-/// All configured API keys; their ids differ.
+/// All configured API keys. A key with several secrets has one pair for each, so that its secret can
+/// be rotated.
 #[derive(Debug, Clone, Default)]
 pub struct ApiKeys(Vec<ApiKey>);
 
@@ -34,11 +40,13 @@ impl ApiKeys {
             .enumerate()
             .map(|(index, pair)| Self::parse_pair(index + 1, pair))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut ids: Vec<_> = keys.iter().map(|key| key.id.as_str()).collect();
-        ids.sort_unstable();
-        match ids.windows(2).find(|two| two[0] == two[1]) {
-            Some(two) => Err(format!("names the key `{}` twice", two[0])),
-            None => Ok(Self(keys)),
+        let keys = Self(keys);
+        let excess = keys.ids().find(|id| keys.secret_count(id) > MAX_SECRETS_PER_KEY).map(str::to_owned);
+        match excess {
+            Some(id) => Err(format!(
+                "has more than {MAX_SECRETS_PER_KEY} secrets for the key `{id}`; remove the old ones"
+            )),
+            None => Ok(keys),
         }
     }
 
@@ -98,8 +106,23 @@ impl ApiKeys {
         self.0.iter().map(|key| (key.id.as_str(), key.secret_digest))
     }
 
+    /// The id of each key, once.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|key| key.id.as_str())
+        let ids: BTreeSet<_> = self.0.iter().map(|key| key.id.as_str()).collect();
+        ids.into_iter()
+    }
+
+    /// The ids for `--check-config`. A rotation that is not finished shows as several secrets.
+    pub(crate) fn describe(&self) -> String {
+        let describe_key = |id: &str| match self.secret_count(id) {
+            1 => id.to_owned(),
+            count => format!("{id} ({count} secrets)"),
+        };
+        self.ids().map(describe_key).collect::<Vec<_>>().join(", ")
+    }
+
+    fn secret_count(&self, id: &str) -> usize {
+        self.0.iter().filter(|key| key.id == id).count()
     }
 }
 
@@ -137,8 +160,23 @@ mod tests {
     }
 
     #[test]
+    fn each_secret_of_a_key_authenticates_it_until_the_secret_is_removed() {
+        let (old, new) = (random_hex(), random_hex());
+        let pair = |secret: &str| format!("shop:{secret}\n");
+        let rotating = ApiKeys::parse(&(pair(&old) + &pair(&new))).unwrap();
+        for secret in [&old, &new] {
+            assert_eq!(rotating.authenticate("shop", secret).unwrap().id, "shop");
+        }
+        assert_eq!(rotating.describe(), "shop (2 secrets)");
+        let rotated = ApiKeys::parse(&pair(&new)).unwrap();
+        assert!(rotated.authenticate("shop", &old).is_none());
+        assert!(rotated.authenticate("shop", &new).is_some());
+    }
+
+    #[test]
     fn an_invalid_pair_is_named_without_its_secret() {
         let good = random_hex();
+        let good_pairs: Vec<_> = (0..5).map(|_| format!("x:{}", random_hex())).collect();
         for (text, expected) in [
             ("nocolon".to_owned(), "pair 1"),
             (format!("ok:{good},b a d"), "pair 2"),
@@ -153,7 +191,7 @@ mod tests {
             (format!("zero:sha256={}", "0".repeat(64)), "`zero`"),
             ("d:sha256=12".to_owned(), "`d`"),
             (format!("guest:{good}"), "`guest`"),
-            (format!("x:{good},x:{good}"), "`x` twice"),
+            (good_pairs.join(","), "more than 4 secrets for the key `x`"),
         ] {
             let error = ApiKeys::parse(&text).unwrap_err();
             assert!(error.contains(expected) && !error.contains("1234567890"), "{error}");

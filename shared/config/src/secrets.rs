@@ -194,7 +194,7 @@ impl SecretSettings {
                 "derived from AUTH_SECRET".to_owned()
             }
             TURN_SECRETS => secrets.to_string(),
-            "SIGNALBOX_API_KEYS" if secrets > 0 => self.api_keys.ids().collect::<Vec<_>>().join(", "),
+            "SIGNALBOX_API_KEYS" if secrets > 0 => self.api_keys.describe(),
             "REDIS_URL" => self.redis_url.as_ref().map_or("not set".to_owned(), RedisUrl::describe),
             _ if secrets > 0 => "set".to_owned(),
             _ => "not set".to_owned(),

@@ -243,10 +243,29 @@ fn unreachable_error(error: hyper_util::client::legacy::Error) -> HttpClientErro
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             HttpClientError::Untrusted
         }
-        Some(Error::InvalidMessage(_)) => {
-            HttpClientError::Unreachable("it does not speak TLS there".to_owned())
+        Some(error) => HttpClientError::Unreachable(describe_tls_error(error)),
+        None => HttpClientError::Unreachable(cause.to_string()),
+    }
+}
+
+/// Why TLS failed, in the words of an operator.
+fn describe_tls_error(error: &rustls::Error) -> String {
+    use rustls::{CertificateError, Error};
+    match error {
+        Error::InvalidMessage(_) => "it does not speak TLS there".to_owned(),
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "its certificate has expired".to_owned()
         }
-        _ => HttpClientError::Unreachable(cause.to_string()),
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "its certificate is for another name".to_owned(),
+        // The TLS library has no variant of its own for it.
+        Error::InvalidCertificate(CertificateError::Other(_))
+            if error.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            "its certificate is one of an authority (CA:TRUE); give it a certificate with CA:FALSE".to_owned()
+        }
+        other => other.to_string(),
     }
 }
 

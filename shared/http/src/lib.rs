@@ -11,7 +11,7 @@
 //! - [`remedy_of`]: what an operator can do about a refusal
 //! - [`HttpClient`]: requests to other servers within bounds; [`JwksCache`]: their public keys
 //! - [`run_process`], [`open_listener`], [`stop_signal()`]: start and stop of the process;
-//!   [`ConfigReloads`]: its changes of configuration
+//!   [`ConfigReloads`]: its changes of configuration; [`file_limit`]: the files that it may have open
 //!
 //! Must not: know a route, a token or a room. Next: `auth-service/src/app.rs` puts these together.
 
@@ -27,6 +27,7 @@ mod json_members;
 mod jwks_cache;
 mod listener;
 mod metrics;
+mod open_files;
 mod process;
 mod query_params;
 mod refusal_log;
@@ -56,6 +57,7 @@ pub use json_members::{DeferredMember, bad_field};
 pub use jwks_cache::{JwksCache, JwksCacheSettings, KeySetSource};
 pub use listener::{ListenError, open_listener};
 pub use metrics::{counter_family, open_metrics_listener, serve_metrics};
+pub use open_files::{connections_within, file_limit};
 pub use process::{ProcessError, print_notice, print_text, run_process};
 pub use query_params::parse_query;
 pub use reload::{ConfigReloads, SecretCheck};

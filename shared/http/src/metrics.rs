@@ -1,19 +1,20 @@
 //! `/metrics`, on an address of its own: the address of the clients does not serve it.
 
 use std::{
-    io,
+    fs, io,
     net::{SocketAddr, TcpListener},
 };
 
 use actix_web::{App, HttpResponse, HttpServer, middleware::from_fn, web};
 use prometheus::{
-    Encoder, IntCounter, IntCounterVec, Opts, TextEncoder, core::Collector as _, proto::MetricFamily,
+    Encoder, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder, core::Collector as _,
+    proto::MetricFamily,
 };
 use signalbox_config::{ServerSettings, ServiceSettings, logging};
 
 use crate::{
-    KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, guard_request, not_found, open_listener,
-    resource,
+    KEEP_ALIVE, ListenError, REQUEST_HEAD_DEADLINE, RequestGate, file_limit, guard_request, not_found,
+    open_listener, resource,
 };
 
 /// Opens the socket for `/metrics`, if the settings have an address for it.
@@ -84,7 +85,39 @@ fn process_metrics() -> Vec<MetricFamily> {
     let help = "Log lines that were dropped because standard error was not read in time";
     let Ok(dropped) = IntCounter::new("signalbox_log_lines_dropped_total", help) else { return vec![] };
     dropped.inc_by(logging::dropped_lines());
-    dropped.collect()
+    let mut families = dropped.collect();
+    let version = [(env!("CARGO_PKG_VERSION"), 1)];
+    let help = "The version of the process, always 1";
+    families.extend(counter_family("signalbox_build_info", help, "version", version));
+    families.extend(system_metrics());
+    families
+}
+
+/// The files and the memory of the process, under the names that Prometheus has for every process.
+/// What the system does not tell is absent.
+fn system_metrics() -> Vec<MetricFamily> {
+    // Linux only. The folder has one entry more, for its own listing.
+    let files = fs::read_dir("/proc/self/fd").ok().map(|files| files.count().saturating_sub(1) as i64);
+    let limit = file_limit().map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
+    let values = [
+        ("process_open_fds", "Files that the process has open", files),
+        ("process_max_fds", "Files that the process may have open", limit),
+        ("process_resident_memory_bytes", "Memory of the process", resident_bytes()),
+    ];
+    let present = values.into_iter().filter_map(|(name, help, value)| Some((name, help, value?)));
+    present
+        .flat_map(|(name, help, value)| {
+            let Ok(gauge) = IntGauge::new(name, help) else { return vec![] };
+            gauge.set(value);
+            gauge.collect()
+        })
+        .collect()
+}
+
+fn resident_bytes() -> Option<i64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    kib.trim().parse::<i64>().ok()?.checked_mul(1024)
 }
 
 /// Metrics in the text format of Prometheus. Each node and service has its own registry; none is
@@ -95,7 +128,7 @@ fn metrics_response(families: &[MetricFamily]) -> HttpResponse {
     match encoder.encode(families, &mut text) {
         Ok(()) => HttpResponse::Ok().content_type(encoder.format_type()).body(text),
         Err(error) => {
-            tracing::error!(%error, "the metrics could not be encoded");
+            tracing::error!(event = "metrics_unreadable", %error, "the metrics could not be encoded");
             HttpResponse::InternalServerError().finish()
         }
     }

@@ -5,7 +5,10 @@ use std::{fmt::Display, io::Write as _, process::ExitCode, thread};
 use actix_web::rt::System;
 use signalbox_config::{CommonFlags, LoadedConfig, logging};
 
-use crate::reload::{ConfigReloads, ReloadSignal, SecretCheck};
+use crate::{
+    open_files::raise_file_limit,
+    reload::{ConfigReloads, ReloadSignal, SecretCheck},
+};
 
 /// Why a process does not start, or ends. The exit code is 2 for a wrong configuration and 1 for
 /// every other error. The text has one line.
@@ -55,6 +58,7 @@ where
         }
         (Ok(signal), Ok(loaded)) => {
             let started = start_logging(&loaded);
+            raise_file_limit();
             let reloads = ConfigReloads::new((flags.clone(), env), loaded.clone(), check, signal);
             let served = started.and_then(|()| system.block_on(serve(loaded, reloads)));
             served.map_err(|error| vec![error])

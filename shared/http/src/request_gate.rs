@@ -224,9 +224,9 @@ fn log_request<B>(method: &Method, response: &ServiceResponse<B>, start: Instant
     let code = response.response().extensions().get::<ProblemCode>().map(|code| code.0);
     let remedy = code.and_then(remedy_of);
     if path.starts_with("/health/") {
-        tracing::debug!(target: "signalbox_http::access", %method, path, status, code, remedy, ms, "request");
+        tracing::debug!(target: "signalbox_http::access", event = "request", %method, path, status, code, remedy, ms);
     } else {
-        tracing::info!(target: "signalbox_http::access", %method, path, status, code, remedy, ms, "request");
+        tracing::info!(target: "signalbox_http::access", event = "request", %method, path, status, code, remedy, ms);
     }
 }
 

@@ -131,7 +131,7 @@ impl MasterFinder {
         });
         let Some((epoch, address)) = named.max_by_key(|(epoch, _)| *epoch) else {
             return Err(RedisStartError::WrongServer(format!(
-                "the Sentinels know no master by the name {name}"
+                "the Sentinels know no master by the name {name}; REDIS_URL needs the name in their line `sentinel monitor`: redis+sentinel://USER:PASSWORD@HOST:PORT/MASTER_NAME/0"
             )));
         };
         // A minority may have missed the failover. A majority may have been set up again.
@@ -230,7 +230,11 @@ impl MasterFinder {
     /// misses it, ends the connection after the handshake.
     fn explain_failure(&self, node: &RedisAddress, error: &RedisError) -> RedisStartError {
         let has_ended = error.is_io_error() && !error.is_connection_refusal() && !error.is_timeout();
-        match (RedisStartError::from_driver_error(node, error), self.target.certificate_hint()) {
+        let problem = match self.target.master_name() {
+            Some(_) => RedisStartError::from_sentinel_error(node, error),
+            None => RedisStartError::from_driver_error(node, error),
+        };
+        match (problem, self.target.certificate_hint()) {
             (RedisStartError::NoAnswer(_), Some(hint)) if has_ended => {
                 RedisStartError::NoAnswer(format!("{node} ended the connection; {hint}"))
             }

@@ -61,6 +61,11 @@ pub enum RedisStartError {
     /// The user or the password is wrong.
     #[error("Redis at {0} refused the user or the password")]
     LoginRefused(RedisAddress),
+    /// The Sentinels have a login of their own.
+    #[error(
+        "the Sentinel at {0} refused the user or the password; REDIS_URL names the login of the Sentinels at its end: /MASTER_NAME/0?sentinel_user=U&sentinel_pass=P"
+    )]
+    SentinelLoginRefused(RedisAddress),
     /// The ACL user lacks a permission.
     #[error("the ACL user of Redis at {address} lacks a permission: {missing}")]
     MissingPermission {
@@ -123,7 +128,16 @@ impl RedisStartError {
                 missing: missing_permission(error.detail().unwrap_or_default()),
             },
             (ErrorKind::RESP3NotSupported, _) => Self::TooOld("6 or older".to_owned()),
-            _ => Self::NoAnswer(describe_error(error)),
+            _ => Self::NoAnswer(format!("{address}: {}", describe_error(error))),
+        }
+    }
+
+    /// The same for an answer of the Sentinel at this address.
+    pub(crate) fn from_sentinel_error(address: &RedisAddress, error: &RedisError) -> Self {
+        match Self::from_driver_error(address, error) {
+            Self::LoginRefused(address) => Self::SentinelLoginRefused(address),
+            Self::NoAnswer(reason) => Self::NoAnswer(format!("the Sentinel at {reason}")),
+            other => other,
         }
     }
 }
@@ -133,6 +147,10 @@ pub(crate) fn describe_error(error: &RedisError) -> String {
     let fixed = match error.kind() {
         _ if error.is_timeout() => "it did not answer in time",
         _ if error.is_connection_refusal() => "the connection was refused",
+        // The standard library has no kind for it.
+        _ if error.is_io_error() && error.to_string().contains("lookup address") => {
+            "the name of the host does not resolve"
+        }
         _ if error.is_io_error() => "the connection failed",
         ErrorKind::AuthenticationFailed => "user or password is wrong",
         ErrorKind::Server(ServerErrorKind::NoPerm) => {
@@ -180,6 +198,12 @@ fn describe_tls_error(error: &rustls::Error) -> String {
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => "its certificate is for another name",
+        // The TLS library has no variant of its own for it.
+        Error::InvalidCertificate(CertificateError::Other(_))
+            if error.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            "its certificate is one of an authority (CA:TRUE); give it a certificate with CA:FALSE"
+        }
         Error::InvalidMessage(_) => "it does not speak TLS there",
         Error::AlertReceived(alert) => return describe_tls_alert(*alert),
         other => return other.to_string(),

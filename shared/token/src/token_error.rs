@@ -24,7 +24,9 @@ pub enum TokenError {
     #[error("the keys that verify tokens cannot be read now; keep the token and try again")]
     KeysUnavailable,
     /// The algorithm is not that of the key.
-    #[error("this server does not accept the algorithm of the token")]
+    #[error(
+        "this server does not accept the algorithm of the token; exchange the token of an identity provider at POST /auth/exchange"
+    )]
     WrongAlgorithm,
     /// The token is for another service.
     #[error("the token is for another audience")]
@@ -33,7 +35,7 @@ pub enum TokenError {
     #[error("the token is from another issuer")]
     WrongIssuer,
     /// The token is of another kind.
-    #[error("the token is of another kind")]
+    #[error("the token is of another kind; a user token becomes a room token at POST /api/rooms/ROOM/join")]
     WrongType,
     /// The token is valid, but an access rule revokes it.
     #[error("the token was revoked; get a new one if you are still allowed")]

@@ -89,7 +89,7 @@ async fn commit_join(
 ) -> Result<JoinedPeer, CloseCode> {
     let state = match room.submit_input(input, None).await {
         Ok((InputOutcome::Done, state)) => state,
-        Ok((outcome, _)) => return Err(send_join_refusal(peer, outcome)),
+        Ok((outcome, _)) => return Err(send_join_refusal(room, peer, outcome)),
         Err(StoreUnavailable) => return Err(send_unavailable(peer)),
     };
     let Some(member) = state.members.get(&peer.id) else {
@@ -138,7 +138,7 @@ async fn commit_resume(
     let input = RoomInput::Attach(Box::new(build_claim(node, handle)));
     let (epoch, state) = match room.submit_input(input, None).await {
         Ok((InputOutcome::Attached(epoch), state)) => (epoch, state),
-        Ok((outcome, _)) => return Err(send_join_refusal(peer, outcome)),
+        Ok((outcome, _)) => return Err(send_join_refusal(room, peer, outcome)),
         Err(StoreUnavailable) => return Err(send_unavailable(peer)),
     };
     peer.set_epoch(epoch);
@@ -276,8 +276,9 @@ fn check_member_access(
 }
 
 /// Sends the reason of a refused join. Some reasons have a close code and no message.
-fn send_join_refusal(peer: &LocalPeer, outcome: InputOutcome) -> CloseCode {
+fn send_join_refusal(room: &LocalRoom, peer: &LocalPeer, outcome: InputOutcome) -> CloseCode {
     let Some(refusal) = outcome.refusal() else { return CloseCode::SessionGone };
+    tracing::info!(event = "join_refused", room = %room.id, code = refusal.close_code.reason());
     if let Some(error) = refusal.to_error_message(None) {
         peer.send_messages(&[error]);
     }

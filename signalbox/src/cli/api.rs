@@ -188,6 +188,9 @@ fn refusal_message(status: StatusCode, body: &Value) -> String {
         "address_denied" => {
             "; `signalbox rules --kind deny` lists the range, `signalbox allow RANGE` lifts the rule"
         }
+        "not_found" => {
+            "; a signaling node does not have it: --url or SIGNALBOX_URL must name the auth service"
+        }
         "no_such_rule" => "; `signalbox rules` lists the rules in force",
         "host_not_allowed" => "; add the name in the URL to server.allowed_hosts",
         "rule_limit" => "; lift rules that are not needed, or raise limits.rules",

@@ -96,11 +96,10 @@ pub(super) fn check_providers(settings: &ServiceSettings) -> Result<(), ConfigEr
             "must have a user_prefix that has the form of a user",
         )?;
         let mut roles = provider.role_map.values().chain(&provider.default_role);
-        ensure_setting(
-            roles.all(|role| settings.roles.0.contains_key(role)),
-            setting,
-            "name a role that is not in [roles]",
-        )?;
+        if let Some(role) = roles.find(|role| !settings.roles.0.contains_key(*role)) {
+            let problem = format!("name the role {role}, which is not in [roles]");
+            return Err(ConfigError::invalid_setting(setting, problem));
+        }
     }
     let applications = providers.iter().filter(|provider| provider.is_application()).count();
     ensure_setting(

@@ -74,7 +74,10 @@ async fn sentinels_get_the_login_that_the_url_has_for_them() {
             Err(error) => error.to_string(),
             Ok(_) => panic!("a wrong login was taken"),
         };
-        assert!(problem.contains("refused the user or the password"), "{problem}");
+        assert!(
+            problem.contains("the Sentinel at 127.0.0.1:") && problem.contains("sentinel_pass="),
+            "{problem}"
+        );
     }
 }
 
