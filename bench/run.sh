@@ -4,6 +4,7 @@
 #   bench/run.sh                          everything; writes bench/RESULTS.md (about an hour and a half)
 #   bench/run.sh SCENARIO [SERVER...]     a part; the report goes below target/
 #   bench/run.sh forward signalbox signalbox=/path/to/another/build tokio
+#   bench/run.sh browser                  click to connected in Chromium, beside PeerJS
 #   bench/run.sh --list                   the scenarios and the servers
 # Options, anywhere:
 #   --quick              fewer and shorter rounds: under three minutes
@@ -20,7 +21,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 MATCHBOX=0.15.0
-QUICK_SERVERS=(signalbox signalbox-redis matchbox peerjs socket-io-redis actix-ws tokio)
+QUICK_SERVERS=(signalbox signalbox-redis matchbox socket-io-redis actix-ws tokio)
 
 die() { printf 'bench/run.sh: %s\n' "$*" >&2; exit 2; }
 say() { printf '%s\n' "$*"; }
@@ -44,6 +45,7 @@ done
 [ ${#names[@]} -gt 0 ] || names=(all)
 [ "$mode" != quick ] || [ ${#names[@]} -gt 1 ] || names+=("${QUICK_SERVERS[@]}")
 servers=("${names[@]:1}")
+[ "${names[0]}" != browser ] || servers=(signalbox peerjs)
 [ -n "$profile" ] || { [ -n "$mode" ] && profile=release || profile=dist; }
 [ "$(nproc)" -gt 1 ] || die "one CPU is not enough: the servers need one, and the load needs another"
 
@@ -76,7 +78,7 @@ build() {
 }
 
 install() {
-  if is_chosen '*-redis*'; then need redis-server "Redis 7.0 or later"; fi
+  if is_chosen '*redis*'; then need redis-server "Redis 7.0 or later"; fi
   if is_chosen matchbox && [ ! -x "$cache/matchbox-$MATCHBOX/bin/matchbox_server" ]; then
     say "installing matchbox_server $MATCHBOX"
     # --locked: the versions that matchbox has published with it.
@@ -92,7 +94,7 @@ install() {
       cp bench/npm/package.json bench/npm/package-lock.json "$cache/npm/"
       (cd "$cache/npm" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
     fi
-    cp bench/npm/*.mjs "$cache/npm/"
+    cp bench/npm/*.mjs bench/browser/* "$cache/npm/"
   fi
 }
 
@@ -109,6 +111,17 @@ collect_facts() {
   fact servers "matchbox_server $MATCHBOX, peer $(npm_version_of peer), socket.io $(npm_version_of socket.io), @socket.io/redis-adapter $(npm_version_of @socket.io/redis-adapter), Node.js $(node --version 2>/dev/null || echo none), Redis $(redis-server --version 2>/dev/null | sed 's/.*v=\([^ ]*\).*/\1/')"
 }
 
+# Click to connected: real browsers, in a network of their own that has only loopback.
+run_browser() {
+  local rounds=15 isolate=(unshare --net --pid --fork --mount-proc --kill-child --)
+  [ -z "$mode" ] || rounds=2
+  need chromium Chromium
+  "${isolate[@]}" true 2>/dev/null || isolate=()
+  say "browser: click to connected"
+  "${isolate[@]}" sh -c 'ip link set lo up 2>/dev/null || true; exec node "$@"' sh "$cache/npm/clicks.mjs" \
+    "$(realpath "$target/$profile/signalbox")" "$rounds" "$(realpath "$report")/BROWSER.md" "$server_cpus"
+}
+
 build
 install
 collect_facts
@@ -117,6 +130,11 @@ ulimit -n "$(ulimit -Hn)"
 # A full run writes the page of the repository; a part would leave out the rest.
 report=$bench_target/bench-report
 [ "${names[*]}" != all ] || [ ${#options[@]} -gt 0 ] || report=bench
+mkdir -p "$report"
+case ${names[0]} in
+  browser) run_browser; cat "$report/BROWSER.md"; exit ;;
+  all) [ "$report" != bench ] || run_browser ;;
+esac
 exec taskset -c "$load_cpu" "$bench_target/release/bench" \
   --signalbox "$target/$profile/signalbox" --floor "$bench_target/release/floor" \
   --matchbox "$cache/matchbox-$MATCHBOX/bin/matchbox_server" --npm "$cache/npm" \

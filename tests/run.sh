@@ -15,7 +15,7 @@ CARGO_FUZZ=0.13.2
 FUZZ_SECONDS=5   # for each target; fuzz/README.md describes the long run
 NODE=20          # as in "engines" of clients/js
 STEP_TIMEOUT=2100
-STEPS=(fmt clippy deny build cargo-test fuzz chaos js-lint js-types js-test signatures compose api edge browser hygiene)
+STEPS=(fmt clippy deny build cargo-test fuzz chaos bench js-lint js-types js-test signatures compose api edge browser hygiene)
 
 step_fmt() {
   cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check &&
@@ -38,6 +38,22 @@ step_fuzz() {
 step_chaos() {
   cargo build --workspace --locked --bins --quiet
   "${CARGO_TARGET_DIR:-target}/debug/chaos" --redis single,sentinel,cluster --seed 7 --seconds 10 --peers 60
+}
+# Measures nothing; shows that the load generator still speaks the protocol of the server. Its
+# dependencies are compiled with those of the workspace.
+step_bench() {
+  local target=${CARGO_TARGET_DIR:-$PWD/target} scenario
+  local cargo_options=(--manifest-path bench/Cargo.toml --target-dir "$target" --locked)
+  cargo build --workspace --locked --bins --quiet
+  cargo clippy "${cargo_options[@]}" --all-targets -- -D warnings
+  cargo test "${cargo_options[@]}" --quiet
+  cargo build "${cargo_options[@]}" --quiet
+  local options=(--smoke --signalbox "$target/debug/signalbox" --floor "$target/debug/floor" --report "$WORK/bench"
+    --matchbox none --npm none)
+  for scenario in "forward signalbox tokio actix-ws actix-handover redis-script" "joins signalbox-eddsa" "storm signalbox-redis"; do
+    # shellcheck disable=SC2086
+    "$target/debug/bench" "${options[@]}" $scenario
+  done
 }
 step_js_lint() { npm --prefix clients/js run lint; }
 step_js_types() { npm --prefix clients/js run types; }
@@ -208,6 +224,7 @@ prepare() {
   say "cargo: fetching dependencies"
   cargo fetch --locked --quiet
   if is_chosen fuzz; then cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml; fi
+  if is_chosen bench; then cargo fetch --locked --quiet --manifest-path bench/Cargo.toml; fi
 }
 
 # ---- in the namespace ----------------------------------------------------------------------------

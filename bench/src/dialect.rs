@@ -1,6 +1,8 @@
 //! What the messages of a server look like. One implementation for each kind of server, beside the
 //! code that starts the server (`servers/`).
 
+use crate::framing::Framing;
+
 /// What a message means to the load generator.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
@@ -37,7 +39,13 @@ pub struct Peer {
 
 /// The messages of one kind of server.
 pub trait Dialect {
-    /// The request target of the upgrade of this peer. May choose [`Peer::id`].
+    /// How messages are told apart.
+    fn framing(&self) -> Framing {
+        Framing::WebSocket
+    }
+
+    /// The request target of the upgrade of this peer; without an upgrade, the first bytes. May
+    /// choose [`Peer::id`].
     fn upgrade_path(&self, peer: &mut Peer, user: &str) -> String;
 
     /// Whether the peer is in its room as soon as its connection is open.
@@ -60,6 +68,11 @@ pub trait Dialect {
     /// the server can do that.
     fn write_broadcast(&self, _room: &str, _number: u64, _output: &mut Vec<u8>) -> bool {
         false
+    }
+
+    /// A request of HTTP for a token of this user, for servers that issue tokens.
+    fn token_request(&self, _user: &str) -> Option<String> {
+        None
     }
 
     /// The request target with which a peer resumes after it has lost its connection.

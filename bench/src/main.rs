@@ -2,12 +2,14 @@
 //! everything and then starts this program; README.md says what is measured.
 //!
 //! - [`servers`]: how each server is started, and its messages ([`dialect`]);
-//! - [`returns`] and [`crowd`] over [`swarm`] over [`websocket`]: the simulated peers;
+//! - [`returns`] and [`crowd`] over [`swarm`] over [`framing`] and
+//!   [`websocket`]: the simulated peers;
 //! - [`scenarios`]: what is measured, with [`sample`] and [`processes`];
 //! - [`rounds`]: in which order, and what is discarded; [`report`] and [`plot`]: the result.
 
 mod crowd;
 mod dialect;
+mod framing;
 mod plot;
 mod processes;
 mod report;
@@ -99,6 +101,7 @@ fn run(options: &Options) -> Result<()> {
     size.rounds = options.rounds.unwrap_or(size.rounds);
     size.time = options.seconds.map_or(size.time, Duration::from_secs_f64);
     let scenarios = match options.scenario.as_str() {
+        "all" if options.quick => Scenario::QUICK.to_vec(),
         "all" => Scenario::ALL.to_vec(),
         name => vec![Scenario::parse(name)?],
     };

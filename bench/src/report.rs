@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     plot,
     rounds::{CaseResult, ServerResult, Summary},
-    sample::{LOAD_BUSY, Metric, SERVER_BUSY},
+    sample::{LOAD_BUSY, Metric, OFFERED_RATE, SERVER_BUSY},
     servers::SERVERS,
 };
 
@@ -44,8 +44,71 @@ pub fn write(folder: &Path, facts: &[String], results: &[CaseResult]) -> Result<
             }
         }
     }
+    // `run.sh` has measured the browser before.
+    let browser = folder.join("BROWSER.md");
+    if let Ok(text) = fs::read_to_string(&browser) {
+        writeln!(page, "\n{text}")?;
+        fs::remove_file(browser)?;
+    }
+    write_ahead(&mut page, results)?;
+    if let Ok(remarks) = fs::read_to_string(folder.join("REMARKS.md")) {
+        writeln!(page, "\n{remarks}")?;
+    }
     fs::write(folder.join("RESULTS.md"), page)?;
     Ok(())
+}
+
+/// Lists where another server is ahead of Signalbox.
+fn write_ahead(page: &mut String, results: &[CaseResult]) -> Result<()> {
+    let mut lines = Vec::new();
+    for result in results {
+        for metric in result.scenario.plotted() {
+            for own in result.servers.iter().filter(|server| server.spec.is_signalbox()) {
+                lines.extend(servers_ahead(result, *metric, own));
+            }
+        }
+    }
+    writeln!(page, "\n## Where another server is ahead of Signalbox\n")?;
+    if lines.is_empty() {
+        lines.push("Nowhere in this run.".to_owned());
+    }
+    writeln!(page, "{}", lines.join("\n"))?;
+    Ok(())
+}
+
+fn servers_ahead(result: &CaseResult, metric: Metric, own: &ServerResult) -> Vec<String> {
+    let Some(own_summary) = own.summary(metric) else { return Vec::new() };
+    // One process is compared with one process, several nodes with several nodes, and a latency with
+    // the latency at the same rate.
+    let rate = |server: &ServerResult| server.summary(OFFERED_RATE).map(|summary| summary.median);
+    let others = result.servers.iter().filter(|other| {
+        !other.spec.is_signalbox()
+            && !other.spec.is_floor()
+            && other.spec.has_several_nodes() == own.spec.has_several_nodes()
+            && rate(other) == rate(own)
+    });
+    others
+        .filter_map(|other| {
+            let summary = other.summary(metric)?;
+            let is_ahead = if metric.is_gain {
+                summary.median > own_summary.median
+            } else {
+                summary.median < own_summary.median
+            };
+            is_ahead.then(|| {
+                format!(
+                    "- {}, {}: {} has {} {}, {} has {}",
+                    result.scenario.name(),
+                    result.case,
+                    other.spec.label,
+                    cell(metric, summary),
+                    metric.title,
+                    own.spec.label,
+                    cell(metric, own_summary),
+                )
+            })
+        })
+        .collect()
 }
 
 /// Letters, digits and hyphens.
@@ -87,6 +150,10 @@ fn cell(metric: Metric, summary: Summary) -> String {
 
 fn rounds_cell(server: &ServerResult) -> String {
     let mut text = server.samples.len().to_string();
+    let first = server.metrics().first().and_then(|metric| server.summary(*metric));
+    if let Some(first) = first.filter(|first| first.median > 0.0 && server.samples.len() > 1) {
+        let _ = write!(text, ", ± {:.0} %", (first.high - first.low) * 50.0 / first.median);
+    }
     if server.discarded > 0 {
         let _ = write!(text, ", {} discarded", server.discarded);
     }

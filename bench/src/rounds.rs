@@ -74,7 +74,7 @@ pub fn measure(plan: &Plan, environment: &Environment) -> Vec<CaseResult> {
             println!("\n{}: {case}", scenario.name());
             let supported = plan.servers.iter().filter(|spec| scenario.supports(spec));
             let mut servers: Vec<_> = supported.map(ServerResult::new).collect();
-            for round in 0..plan.size.rounds {
+            for round in 0..plan.size.rounds_of(*scenario) {
                 for server in &mut servers {
                     server.measure(*scenario, index, round, plan, environment);
                 }

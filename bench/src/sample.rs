@@ -15,6 +15,8 @@ pub struct Metric {
     pub title: &'static str,
     /// How many digits after the point.
     pub decimals: usize,
+    /// Whether a greater value is better.
+    pub is_gain: bool,
 }
 
 impl Metric {
@@ -24,37 +26,44 @@ impl Metric {
     }
 }
 
-const fn metric(title: &'static str, decimals: usize) -> Metric {
-    Metric { title, decimals }
+/// A metric of which more is better.
+const fn gain(title: &'static str, decimals: usize) -> Metric {
+    Metric { title, decimals, is_gain: true }
 }
 
-pub const MESSAGES_PER_SECOND: Metric = metric("messages/s", 0);
-pub const JOINS_PER_SECOND: Metric = metric("joins/s", 0);
-pub const CPU_PER_OPERATION: Metric = metric("server CPU µs each", 2);
-pub const REDIS_PER_OPERATION: Metric = metric("of it Redis µs", 2);
-pub const SERVER_BUSY: Metric = metric("server busy %", 0);
-pub const LOAD_BUSY: Metric = metric("load busy %", 0);
-pub const OFFERED_RATE: Metric = metric("offered/s", 0);
-pub const P50: Metric = metric("p50 µs", 0);
-pub const P99: Metric = metric("p99 µs", 0);
-pub const P999: Metric = metric("p99.9 µs", 0);
-pub const DELIVERIES_PER_SECOND: Metric = metric("deliveries/s", 0);
-pub const OFFERS_PER_SECOND: Metric = metric("offers/s", 0);
-pub const EVENTS_PER_SECOND: Metric = metric("events/s", 0);
-pub const CPU_PER_JOIN: Metric = metric("CPU µs per join", 1);
-pub const CPU_PER_OFFER: Metric = metric("CPU µs per offer", 2);
-pub const CPU_PER_DELIVERY: Metric = metric("CPU µs per delivery", 2);
-pub const CPU_PER_PEER: Metric = metric("CPU µs per peer", 1);
-pub const SECONDS_UNTIL_QUIET: Metric = metric("seconds until the last event", 2);
-pub const SECONDS_P50: Metric = metric("seconds until half are back", 2);
-pub const SECONDS_P99: Metric = metric("until 99 %", 2);
-pub const SECONDS_ALL: Metric = metric("until all", 2);
-pub const RECOVERED: Metric = metric("without loss %", 1);
-pub const RETRIES: Metric = metric("refused and repeated", 0);
-pub const MEMORY_IDLE: Metric = metric("KiB per idle peer", 2);
-pub const MEMORY_AFTER_TRAFFIC: Metric = metric("KiB per peer after traffic", 2);
-pub const MEMORY_EMPTY: Metric = metric("MiB without peers", 1);
-pub const IDLE_CPU: Metric = metric("CPU µs/s per idle peer", 3);
+/// A metric of which less is better.
+const fn cost(title: &'static str, decimals: usize) -> Metric {
+    Metric { title, decimals, is_gain: false }
+}
+
+pub const MESSAGES_PER_SECOND: Metric = gain("messages/s", 0);
+pub const TOKENS_PER_SECOND: Metric = gain("tokens/s", 0);
+pub const JOINS_PER_SECOND: Metric = gain("joins/s", 0);
+pub const CPU_PER_OPERATION: Metric = cost("server CPU µs each", 2);
+pub const REDIS_PER_OPERATION: Metric = cost("of it Redis µs", 2);
+pub const SERVER_BUSY: Metric = gain("server busy %", 0);
+pub const LOAD_BUSY: Metric = gain("load busy %", 0);
+pub const OFFERED_RATE: Metric = gain("offered/s", 0);
+pub const P50: Metric = cost("p50 µs", 0);
+pub const P99: Metric = cost("p99 µs", 0);
+pub const P999: Metric = cost("p99.9 µs", 0);
+pub const DELIVERIES_PER_SECOND: Metric = gain("deliveries/s", 0);
+pub const OFFERS_PER_SECOND: Metric = gain("offers/s", 0);
+pub const EVENTS_PER_SECOND: Metric = gain("events/s", 0);
+pub const CPU_PER_JOIN: Metric = cost("CPU µs per join", 1);
+pub const CPU_PER_OFFER: Metric = cost("CPU µs per offer", 2);
+pub const CPU_PER_DELIVERY: Metric = cost("CPU µs per delivery", 2);
+pub const CPU_PER_PEER: Metric = cost("CPU µs per peer", 1);
+pub const SECONDS_UNTIL_QUIET: Metric = cost("seconds until the last event", 2);
+pub const SECONDS_P50: Metric = cost("seconds until half are back", 2);
+pub const SECONDS_P99: Metric = cost("until 99 %", 2);
+pub const SECONDS_ALL: Metric = cost("until all", 2);
+pub const RECOVERED: Metric = gain("without loss %", 1);
+pub const RETRIES: Metric = cost("refused and repeated", 0);
+pub const MEMORY_IDLE: Metric = cost("KiB per idle peer", 2);
+pub const MEMORY_AFTER_TRAFFIC: Metric = cost("KiB per peer after traffic", 2);
+pub const MEMORY_EMPTY: Metric = cost("MiB without peers", 1);
+pub const IDLE_CPU: Metric = cost("CPU µs/s per idle peer", 3);
 
 /// The numbers of one measurement.
 #[derive(Clone, Default)]

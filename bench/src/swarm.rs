@@ -14,7 +14,10 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::websocket::{self, parse_frame, write_frame};
+use crate::{
+    framing::{Framing, Incoming},
+    websocket::{PONG, write_frame},
+};
 
 /// Connections of one source address. There are 28,000 ports for each, but a port that was used a
 /// moment ago may still be blocked.
@@ -53,6 +56,7 @@ struct Connection {
 
 /// All connections. A peer is known by its index.
 pub struct Swarm {
+    framing: Framing,
     poll: Poll,
     events: Option<Events>,
     connections: Vec<Option<Connection>>,
@@ -63,8 +67,10 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    pub fn new() -> Result<Self> {
+    /// No connections yet; all will have this framing.
+    pub fn new(framing: Framing) -> Result<Self> {
         Ok(Self {
+            framing,
             poll: Poll::new()?,
             events: Some(Events::with_capacity(1024)),
             connections: Vec::new(),
@@ -75,7 +81,8 @@ impl Swarm {
         })
     }
 
-    /// Begins the connection of a peer. `path` is the request target of the upgrade.
+    /// Begins the connection of a peer. `path` is the request target of the upgrade, or without an
+    /// upgrade the first bytes.
     pub fn connect(&mut self, peer: usize, address: SocketAddr, path: &str) -> Result<()> {
         let source = source_address(self.opened);
         self.opened += 1;
@@ -93,15 +100,15 @@ impl Swarm {
         }
         let mut socket = TcpStream::from_std(socket.into());
         self.poll.registry().register(&mut socket, Token(peer), Interest::READABLE | Interest::WRITABLE)?;
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        );
+        let (phase, greeting) = match self.framing {
+            Framing::WebSocket => (Phase::Upgrading, upgrade_request(address, path)),
+            Framing::Redis | Framing::Http => (Phase::Open, path.to_owned()),
+        };
         let connection = Connection {
             socket,
-            phase: Phase::Upgrading,
+            phase,
             input: Vec::new(),
-            output: request.into_bytes(),
+            output: greeting.into_bytes(),
             is_writable: false,
             is_dirty: false,
         };
@@ -121,7 +128,8 @@ impl Swarm {
 
     /// Sends a text message with the next flush.
     pub fn send_text(&mut self, peer: usize, payload: &[u8]) {
-        self.send_frame(peer, websocket::TEXT, payload);
+        let framing = self.framing;
+        self.append(peer, |output| framing.write(output, payload));
     }
 
     /// Sends a text message that `build` writes.
@@ -129,13 +137,13 @@ impl Swarm {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         build(&mut scratch);
-        self.send_frame(peer, websocket::TEXT, &scratch);
+        self.send_text(peer, &scratch);
         self.scratch = scratch;
     }
 
-    fn send_frame(&mut self, peer: usize, opcode: u8, payload: &[u8]) {
+    fn append(&mut self, peer: usize, write: impl FnOnce(&mut Vec<u8>)) {
         let Some(Some(connection)) = self.connections.get_mut(peer) else { return };
-        write_frame(&mut connection.output, opcode, payload);
+        write(&mut connection.output);
         if !connection.is_dirty {
             connection.is_dirty = true;
             self.dirty.push(peer);
@@ -207,8 +215,7 @@ impl Swarm {
 
     fn read(&mut self, peer: usize, handler: &mut impl Handler) {
         let mut buffer = std::mem::take(&mut self.read_buffer);
-        loop {
-            let Some(Some(connection)) = self.connections.get_mut(peer) else { break };
+        while let Some(Some(connection)) = self.connections.get_mut(peer) {
             match connection.socket.read(&mut buffer) {
                 Ok(0) => {
                     self.close(peer, "end of stream", handler);
@@ -265,16 +272,16 @@ impl Swarm {
             rest = &rest[end + 4..];
             handler.on_open(self, peer);
         }
-        while let Some((frame, length)) = parse_frame(rest) {
+        while let Some((incoming, length)) = self.framing.parse(rest) {
             rest = &rest[length..];
-            match frame.opcode {
-                websocket::TEXT | websocket::BINARY => handler.on_text(self, peer, frame.payload),
-                websocket::PING => self.send_frame(peer, websocket::PONG, frame.payload),
-                websocket::CLOSE => {
-                    let reason = String::from_utf8_lossy(frame.payload.get(2..).unwrap_or_default());
+            match incoming {
+                Incoming::Message(payload) => handler.on_text(self, peer, payload),
+                Incoming::Ping(payload) => self.append(peer, |output| write_frame(output, PONG, payload)),
+                Incoming::Close(reason) => {
+                    let reason = String::from_utf8_lossy(reason);
                     self.close(peer, &format!("closed by the server: {reason}"), handler);
                 }
-                _ => {}
+                Incoming::Nothing => {}
             }
         }
         if !rest.is_empty()
@@ -301,6 +308,13 @@ impl Connection {
             self.output = Vec::new();
         }
     }
+}
+
+fn upgrade_request(address: SocketAddr, path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
 }
 
 /// Loopback has 16 million addresses, so ports never run out.

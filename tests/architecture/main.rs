@@ -3,6 +3,7 @@
 //! - [`imports`]: the table of ARCHITECTURE.md says which folder may import which.
 //! - [`cycles`]: no modules of a crate import each other in a circle.
 //! - [`paths`]: the walkthroughs of ARCHITECTURE.md name files and functions that exist.
+//! - [`floors`]: the benchmark measures the libraries of the product.
 //! - [`words`]: words that the style forbids, names of files, the glossary.
 //!
 //! The other modules read files ([`repository`]), manifests ([`workspace`]), documents
@@ -12,6 +13,7 @@
 
 mod crate_tree;
 mod cycles;
+mod floors;
 mod imports;
 mod markdown;
 mod module;

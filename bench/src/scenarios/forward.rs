@@ -17,7 +17,7 @@ use crate::{
 
 pub fn run(context: &Context<'_>, (pairs, window): (usize, u64)) -> Result<Sample> {
     let server = context.spec.start(context.environment, NODES)?;
-    let mut swarm = Swarm::new()?;
+    let mut swarm = Swarm::new(server.dialect.framing())?;
     let mut crowd = Crowd::new(&server, "bench", pairs * 2, 2);
     crowd.join_all(&mut swarm, PARALLEL_JOINS)?;
     let mut traffic = PairTraffic::new(&server, pairs * 2)?;

@@ -26,7 +26,7 @@ const FIRST_PEERS: usize = 20;
 pub fn run(context: &Context<'_>) -> Result<Sample> {
     let (size, count) = (context.size, context.size.idle_peers);
     let server = context.spec.start(context.environment, NODES)?;
-    let mut swarm = Swarm::new()?;
+    let mut swarm = Swarm::new(server.dialect.framing())?;
     let mut first = Crowd::new(&server, "first", FIRST_PEERS, 2);
     first.join_all(&mut swarm, PARALLEL_JOINS)?;
     for peer in 0..FIRST_PEERS {

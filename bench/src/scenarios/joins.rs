@@ -12,7 +12,7 @@ use crate::{
 
 pub fn run(context: &Context<'_>) -> Result<Sample> {
     let server = context.spec.start(context.environment, NODES)?;
-    let (mut swarm, warm_up) = (Swarm::new()?, context.size.joins / 8);
+    let (mut swarm, warm_up) = (Swarm::new(server.dialect.framing())?, context.size.joins / 8);
     let mut crowd = Crowd::new(&server, "bench", warm_up + context.size.joins, 2);
     let mut paths = crowd.prepare();
     let measured = paths.split_off(warm_up);

@@ -35,7 +35,7 @@ pub const CASES: [(&str, Rate); 4] = [
 
 pub fn run(context: &Context<'_>, case: usize) -> Result<Sample> {
     let server = context.spec.start(context.environment, NODES)?;
-    let mut swarm = Swarm::new()?;
+    let mut swarm = Swarm::new(server.dialect.framing())?;
     let mut crowd = Crowd::new(&server, "bench", PAIRS * 2, 2);
     crowd.join_all(&mut swarm, PARALLEL_JOINS)?;
     let mut traffic = PairTraffic::new(&server, PAIRS * 2)?;

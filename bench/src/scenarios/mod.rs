@@ -9,6 +9,7 @@ mod pairs;
 mod presence;
 mod rooms;
 mod storm;
+mod tokens;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::{
     sample::{
         CPU_PER_DELIVERY, CPU_PER_JOIN, CPU_PER_OFFER, CPU_PER_OPERATION, EVENTS_PER_SECOND, IDLE_CPU,
         JOINS_PER_SECOND, MEMORY_IDLE, MESSAGES_PER_SECOND, Metric, P50, P99, SECONDS_ALL, Sample,
+        TOKENS_PER_SECOND,
     },
     servers::{Environment, ServerSpec},
 };
@@ -33,6 +35,8 @@ pub struct Size {
     pub warm_up: Duration,
     /// The loads of `forward`: pairs, and messages in flight of each peer.
     pub loads: Vec<(usize, u64)>,
+    /// How many of the rates of `latency`.
+    pub latency_rates: usize,
     /// How many peers join.
     pub joins: usize,
     /// How many peers idle, and for how long.
@@ -54,6 +58,7 @@ impl Size {
             time: Duration::from_secs(4),
             warm_up: Duration::from_secs(1),
             loads: vec![(100, 8), (400, 1)],
+            latency_rates: latency::CASES.len(),
             joins: 4_000,
             idle_peers: 4_000,
             idle_time: Duration::from_secs(20),
@@ -67,16 +72,22 @@ impl Size {
     pub fn quick() -> Self {
         Self {
             rounds: 2,
-            time: Duration::from_millis(1_500),
+            time: Duration::from_secs(1),
             warm_up: Duration::from_millis(500),
+            latency_rates: 1,
             joins: 2_000,
             idle_peers: 2_000,
-            idle_time: Duration::from_secs(4),
+            idle_time: Duration::from_secs(2),
             rooms: vec![100],
             storm_peers: 2_000,
             presence_peers: 500,
             ..Self::full()
         }
+    }
+
+    /// How often each server is measured in this scenario. Memory varies little.
+    pub fn rounds_of(&self, scenario: Scenario) -> usize {
+        if scenario == Scenario::Idle { self.rounds.div_ceil(2) } else { self.rounds }
     }
 
     /// Only shows that everything works; the figures mean nothing.
@@ -86,6 +97,7 @@ impl Size {
             time: Duration::from_millis(200),
             warm_up: Duration::from_millis(100),
             loads: vec![(4, 2)],
+            latency_rates: 2,
             joins: 40,
             idle_peers: 40,
             idle_time: Duration::from_millis(200),
@@ -109,6 +121,7 @@ pub enum Scenario {
     Forward,
     Latency,
     Joins,
+    Tokens,
     Idle,
     Rooms,
     Presence,
@@ -117,10 +130,11 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Forward,
         Self::Latency,
         Self::Joins,
+        Self::Tokens,
         Self::Idle,
         Self::Rooms,
         Self::Presence,
@@ -128,12 +142,16 @@ impl Scenario {
         Self::Nodes,
     ];
 
+    /// What `--quick` measures.
+    pub const QUICK: [Self; 4] = [Self::Forward, Self::Latency, Self::Joins, Self::Idle];
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
             Self::Latency => "latency",
             Self::Joins => "joins",
+            Self::Tokens => "tokens",
             Self::Idle => "idle",
             Self::Rooms => "rooms",
             Self::Presence => "presence",
@@ -166,6 +184,10 @@ impl Scenario {
             Self::Joins => {
                 "Connect, upgrade, check of the credential, first frame of the server; 64 at a time, two peers \
                  in each room."
+            }
+            Self::Tokens => {
+                "Tokens that the auth service issues by `POST /auth/token` with an API key, one request at a time \
+                 on each of 64 connections."
             }
             Self::Idle => {
                 "Memory (proportional set size) and CPU time of the server for each peer that has joined and \
@@ -204,7 +226,10 @@ impl Scenario {
                 .iter()
                 .map(|(pairs, window)| format!("{pairs} pairs × {window} in flight"))
                 .collect(),
-            Self::Latency => latency::CASES.map(|(name, _)| name.to_owned()).into(),
+            Self::Latency => {
+                latency::CASES.iter().take(size.latency_rates).map(|(name, _)| (*name).to_owned()).collect()
+            }
+            Self::Tokens => vec!["64 connections".to_owned()],
             Self::Joins => vec![format!("{} peers", size.joins)],
             Self::Idle => vec![format!("{} peers", size.idle_peers)],
             Self::Rooms => size.rooms.iter().map(|peers| format!("{peers} peers")).collect(),
@@ -220,6 +245,7 @@ impl Scenario {
             Self::Forward | Self::Nodes => &[MESSAGES_PER_SECOND, CPU_PER_OPERATION],
             Self::Latency => &[P50, P99],
             Self::Joins => &[JOINS_PER_SECOND, CPU_PER_OPERATION],
+            Self::Tokens => &[TOKENS_PER_SECOND],
             Self::Idle => &[MEMORY_IDLE, IDLE_CPU],
             Self::Rooms => &[CPU_PER_JOIN, CPU_PER_OFFER, CPU_PER_DELIVERY],
             Self::Presence => &[EVENTS_PER_SECOND],
@@ -230,7 +256,10 @@ impl Scenario {
     /// Whether the server can take part.
     pub fn supports(self, spec: &ServerSpec) -> bool {
         match self {
+            Self::Forward | Self::Latency if spec.name == "redis-script" => true,
+            _ if spec.name == "redis-script" => false,
             Self::Joins => true,
+            Self::Tokens => spec.is_signalbox(),
             // The algorithm of the token changes nothing after the join.
             _ if spec.name.ends_with("-eddsa") => false,
             Self::Forward | Self::Latency | Self::Idle | Self::Rooms => true,
@@ -245,6 +274,7 @@ impl Scenario {
             Self::Forward => forward::run(context, context.size.loads[case]),
             Self::Latency => latency::run(context, case),
             Self::Joins => joins::run(context),
+            Self::Tokens => tokens::run(context),
             Self::Idle => idle::run(context),
             Self::Rooms => rooms::run(context, context.size.rooms[case]),
             Self::Presence => presence::run(context),

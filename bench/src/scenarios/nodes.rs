@@ -14,7 +14,7 @@ const WINDOW: u64 = 8;
 
 pub fn run(context: &Context<'_>, nodes: usize) -> Result<Sample> {
     let server = context.spec.start(context.environment, nodes)?;
-    let mut swarm = Swarm::new()?;
+    let mut swarm = Swarm::new(server.dialect.framing())?;
     let mut crowd = Crowd::new(&server, "bench", PAIRS * 2, 2);
     crowd.join_all(&mut swarm, PARALLEL_JOINS)?;
     let mut traffic = PairTraffic::new(&server, PAIRS * 2)?;

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 pub fn run(context: &Context<'_>) -> Result<Sample> {
     let server = context.spec.start(context.environment, NODES)?;
-    let mut swarm = Swarm::new()?;
+    let mut swarm = Swarm::new(server.dialect.framing())?;
     let count = context.size.presence_peers;
     let mut crowd = Crowd::new(&server, "bench", count, ROOM_SIZE);
     crowd.join_all(&mut swarm, PARALLEL_JOINS)?;

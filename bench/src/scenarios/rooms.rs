@@ -55,7 +55,7 @@ impl Observer for Arrivals {
 
 pub fn run(context: &Context<'_>, count: usize) -> Result<Sample> {
     let server = context.spec.start(context.environment, NODES)?;
-    let mut swarm = Swarm::new()?;
+    let mut swarm = Swarm::new(server.dialect.framing())?;
     let mut crowd = Crowd::new(&server, "bench", count, count);
     let mut sample = Sample::default();
     join(&mut swarm, &mut crowd, &server, &mut sample)?;

@@ -19,7 +19,7 @@ pub fn run(context: &Context<'_>) -> Result<Sample> {
     let [first, second] = addresses[..] else { bail!("the storm needs two nodes") };
     // All peers join at the first node.
     server.addresses = vec![first];
-    let mut swarm = Swarm::new()?;
+    let mut swarm = Swarm::new(server.dialect.framing())?;
     let count = context.size.storm_peers;
     let mut crowd = Crowd::new(&server, "bench", count, 2);
     crowd.join_all(&mut swarm, PARALLEL_JOINS)?;

@@ -3,6 +3,7 @@
 mod floors;
 mod matchbox;
 mod peerjs;
+mod redis_script;
 mod signalbox_server;
 mod socket_io;
 mod tokens;
@@ -20,7 +21,7 @@ use crate::{
 };
 
 /// The names of all servers, with what each is.
-pub const SERVERS: [(&str, &str); 11] = [
+pub const SERVERS: [(&str, &str); 12] = [
     ("signalbox", "Signalbox, memory store, tokens with HS256"),
     ("signalbox-eddsa", "the same, tokens with EdDSA"),
     ("signalbox-redis", "Signalbox, two nodes and Redis, tokens with HS256"),
@@ -32,6 +33,7 @@ pub const SERVERS: [(&str, &str); 11] = [
     ("actix-ws", "floor: actix-ws without logic"),
     ("actix-handover", "floor: actix-http, the socket handed over, without logic"),
     ("tokio", "floor: tokio, one task for each connection, without logic"),
+    ("redis-script", "floor: Redis alone, a script with XADD and PUBLISH to a subscriber"),
 ];
 
 /// Where the programs are, and where they run.
@@ -80,7 +82,7 @@ impl ServerSpec {
 
     /// Whether this is a server without logic.
     pub fn is_floor(&self) -> bool {
-        matches!(self.name, "actix-ws" | "actix-handover" | "tokio")
+        matches!(self.name, "actix-ws" | "actix-handover" | "tokio" | "redis-script")
     }
 
     /// Whether peers of one room may be at different processes.
@@ -109,6 +111,7 @@ impl ServerSpec {
             "peerjs" => peerjs::start(&mut processes, &environment.npm)?,
             "socket-io" => socket_io::start(&mut processes, &environment.npm, 1, false)?,
             "socket-io-redis" => socket_io::start(&mut processes, &environment.npm, nodes, true)?,
+            "redis-script" => redis_script::start(&mut processes)?,
             floor => floors::start(&mut processes, &own(&environment.floor), floor)?,
         };
         Ok(RunningServer { processes, addresses, dialect })
@@ -135,7 +138,8 @@ fn variable(name: &str, value: impl ToString) -> (String, String) {
     (name.to_owned(), value.to_string())
 }
 
-/// Starts a Redis that keeps nothing on disk. Returns its URL.
+/// Starts a Redis that keeps nothing on disk. Returns its URL. Its protected mode would refuse the
+/// source addresses of the load; it listens on loopback only.
 fn start_redis(processes: &mut Processes) -> Result<String> {
     let address = free_address()?;
     let port = address.port().to_string();
@@ -154,6 +158,8 @@ fn start_redis(processes: &mut Processes) -> Result<String> {
         "noeviction",
         "--loglevel",
         "warning",
+        "--protected-mode",
+        "no",
     ];
     processes.spawn("redis", Path::new("redis-server"), &arguments, &[])?;
     processes.wait_until_ready(address, None)?;

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail};
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 
 use super::{
     start_redis,
@@ -11,7 +12,7 @@ use super::{
     variable,
 };
 use crate::{
-    dialect::{Dialect, Event, Peer, number_after, sdp_in_json, string_after},
+    dialect::{Dialect, Event, Peer, find, number_after, sdp_in_json, string_after},
     processes::{Processes, free_address},
 };
 
@@ -33,7 +34,11 @@ pub fn start(
     options: &Options,
 ) -> Result<(Vec<SocketAddr>, Box<dyn Dialect>)> {
     let secret = format!("{}{}", random_hex(), random_hex());
-    let mut variables = vec![variable("SIGNALBOX_SESSION_KEY", format!("{}{}", random_hex(), random_hex()))];
+    let api_key = format!("bench:{}", random_hex());
+    let mut variables = vec![
+        variable("SIGNALBOX_SESSION_KEY", format!("{}{}", random_hex(), random_hex())),
+        variable("SIGNALBOX_API_KEYS", &api_key),
+    ];
     for (name, value) in [
         ("LIMITS__BURST", "1000000000"),
         ("LIMITS__RATE", "1000000000"),
@@ -67,7 +72,7 @@ pub fn start(
         processes.wait_until_ready(address, Some("/health/ready"))?;
         addresses.push(address);
     }
-    Ok((addresses, Box::new(SignalboxDialect { signer })))
+    Ok((addresses, Box::new(SignalboxDialect { signer, api_key })))
 }
 
 /// Makes a signing key as an operator does.
@@ -92,6 +97,7 @@ fn make_key(binary: &Path, folder: &Path) -> Result<TokenSigner> {
 
 struct SignalboxDialect {
     signer: TokenSigner,
+    api_key: String,
 }
 
 impl Dialect for SignalboxDialect {
@@ -118,8 +124,7 @@ impl Dialect for SignalboxDialect {
                 peer.resume = string_after(payload, b"\"resume\":\"").unwrap_or_default();
                 peer.seq = number_after(payload, b"\"seq\":").unwrap_or(0);
                 peer.confirmed = peer.seq;
-                peer.is_recovered =
-                    kind == "joined" || crate::dialect::find(head, b"\"recovered\":true").is_some();
+                peer.is_recovered = kind == "joined" || find(payload, b"\"recovered\":true").is_some();
                 if kind == "resumed" {
                     // The first text frame confirms the new handle.
                     reply(br#"{"type":"ping"}"#);
@@ -158,6 +163,16 @@ impl Dialect for SignalboxDialect {
         output.extend_from_slice(sdp_in_json().as_bytes());
         output.extend_from_slice(br#""}"#);
         true
+    }
+
+    fn token_request(&self, user: &str) -> Option<String> {
+        let credentials = BASE64.encode(&self.api_key);
+        let body = format!(r#"{{"room":"bench","user":"{user}"}}"#);
+        Some(format!(
+            "POST /auth/token HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
     }
 
     fn resume_path(&self, peer: &Peer) -> Option<String> {
