@@ -110,7 +110,8 @@ for (const name of BROWSERS) {
       await server.start();
       pages.push(await browser.open(call));
       await Promise.all(pages.map((page) => playsVideos(page, 2)));
-      assert.deepEqual(await browser.closePages(), []);
+      // Firefox reports each connection that is refused during the restart as an error of the page.
+      assert.deepEqual((await browser.closePages()).filter((problem) => !problem.includes('establish a connection')), []);
     });
 
     it('keep connections of their own if one page returns seconds later than the other after a restart of the server', async () => {

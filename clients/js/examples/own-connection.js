@@ -13,7 +13,6 @@ function connect({ peerId, polite }) {
   const video = document.body.appendChild(Object.assign(document.createElement('video'), { autoplay: true, playsInline: true }));
   let makingOffer = false;
   let settingAnswer = false;
-  let ignoreOffer = false;
 
   const send = (frame) => client.send({ ...frame, to: peerId }).catch((error) => console.warn(`to ${peerId}:`, error));
   const addTracks = () => media.getTracks().forEach((track) => pc.addTrack(track, media));
@@ -26,11 +25,12 @@ function connect({ peerId, polite }) {
     makingOffer = true;
     await describe().finally(() => (makingOffer = false));
   };
+  // Candidates of an offer that was ignored or replaced may still arrive.
+  const isOld = ({ usernameFragment: ufrag }) => ufrag && !pc.remoteDescription?.sdp.includes(`a=ice-ufrag:${ufrag}`);
   const receive = async ({ type, sdp, candidate }) => {
-    if (type === 'candidate') return pc.addIceCandidate(candidate).catch((error) => ignoreOffer || Promise.reject(error));
+    if (type === 'candidate') return pc.addIceCandidate(candidate).catch((error) => isOld(candidate) || Promise.reject(error));
     const isReady = !makingOffer && (pc.signalingState === 'stable' || settingAnswer);
-    ignoreOffer = type === 'offer' && !isReady && !polite;
-    if (ignoreOffer) return undefined;
+    if (type === 'offer' && !isReady && !polite) return undefined;
     settingAnswer = type === 'answer';
     await pc.setRemoteDescription({ type, sdp }).finally(() => (settingAnswer = false));
     if (type !== 'offer') return undefined;
