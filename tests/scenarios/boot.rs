@@ -102,7 +102,7 @@ async fn the_error_for_an_invalid_flag_or_setting_names_it() {
         let ended = run_to_exit(binary, &[], &env(&[("SIGNALBOX__LIMITS__BURTS", "10")]), EXIT_LIMIT).await;
         assert_one_line(&ended, 2, &["burts"]);
         let ended = run_to_exit(binary, &[], &env(&[("SIGNALBOX__TIMING__PING", "25")]), EXIT_LIMIT).await;
-        assert_one_line(&ended, 2, &["ping"]);
+        assert_one_line(&ended, 2, &["SIGNALBOX__TIMING__PING"]);
         let ended =
             run_to_exit(binary, &[], &env(&[("SIGNALBOX__LIMITS__ROOM_PEERS", "5000")]), EXIT_LIMIT).await;
         assert_one_line(&ended, 2, &["limits.room_peers", "1000"]);

@@ -62,11 +62,11 @@ async fn a_value_of_another_kind_is_not_converted() {
     let file = folder.path().join("config.toml");
     let path = file.to_str().unwrap();
     for (text, named) in [
-        ("[limits]\nroom_peers = \"5\"\n", "line 2"),
-        ("[limits]\nroom_peers = 5.5\n", "line 2"),
-        ("[limits]\nroom_peers = true\n", "line 2"),
-        ("[auth]\ntickets_only = 1\n", "line 2"),
-        ("[auth]\ntickets_only = \"yes\"\n", "line 2"),
+        ("[limits]\nroom_peers = \"5\"\n", "limits.room_peers must be a whole number"),
+        ("[limits]\nroom_peers = 5.5\n", "limits.room_peers must be a whole number"),
+        ("[limits]\nroom_peers = true\n", "limits.room_peers must be a whole number"),
+        ("[auth]\ntickets_only = 1\n", "auth.tickets_only must be true or false"),
+        ("[auth]\ntickets_only = \"yes\"\n", "auth.tickets_only must be true or false"),
         ("[limits]\nburts = 5\n", "did you mean limits.burst?"),
         ("[limit]\nburst = 5\n", "did you mean limits?"),
     ] {
@@ -100,7 +100,7 @@ async fn check_config_names_the_source_of_each_value() {
         assert_eq!(ended.code, Some(0), "{ended:?}");
         for line in [
             &format!("burst = 500  # {path}"),
-            "rate = 60  # SIGNALBOX__LIMITS__RATE",
+            &format!("rate = 60  # SIGNALBOX__LIMITS__RATE, not {path}"),
             "room_peers = 100  # default",
             "listen = \"127.0.0.1:8080\"  # --listen",
             "guests = true  # --guests",
