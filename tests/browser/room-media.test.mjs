@@ -178,8 +178,12 @@ for (const name of BROWSERS) {
         pages.push(page);
       }
       const told = () => Promise.all(pages.map((page) => page.run(() => errors.includes('too_large'))));
-      await until('one of them is told', async () => (await told()).includes(true));
-      const offerer = pages[(await told()).indexOf(true)];
+      // Also a polite Alice: if her first offer were rolled back, Chromium would never open the channel.
+      await until('each side that offers is told', async () => {
+        const [alice, bob] = await told();
+        return alice && (bob || (await pages[1].run(() => peer.info.polite)));
+      });
+      const [offerer] = pages;
       await offerer.run(() => {
         pads = '';
         return room.setTrack('screen', startPicture().getVideoTracks()[0]);

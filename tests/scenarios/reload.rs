@@ -333,6 +333,8 @@ async fn services_over_redis_change_the_limits_of_a_room_together_and_not_with_a
         let line = service.reload("configuration_reloaded").await;
         assert!(line.contains("limits.room_peers"), "{line}");
     }
+    // The node puts limits in force a moment later.
+    eventually("limits_changed", async || node.lines_with("limits_changed").pop()).await;
     assert!(admit(bob).await.0 < 300, "the new limit is in force");
     let (_, connection) = waiting.remove(1);
     let bob = connection.into_peer().await;
@@ -346,7 +348,7 @@ async fn a_wrong_configuration_changes_nothing_and_is_named() {
         let deployment = FileDeployment::start(binary, good).await;
         for (config, named) in [
             ("[limits]\nbursts = 1\n", "limits.burst"),
-            ("[limits]\nburst = \"1\"\n", "line 2"),
+            ("[limits]\nburst = \"1\"\n", "limits.burst must be a whole number"),
             ("[limits\n", "line 1"),
             ("[limits]\nroom_peers = 5000\n", "limits.room_peers"),
             ("[server]\nallowed_origins = [\"https://*.app.example\"]\n", "server.allowed_origins"),

@@ -134,8 +134,9 @@ async fn serve_peer(
     let (end, has_left) = match joined {
         Ok(joined) => {
             let is_in_lobby = joined.member.waiting;
-            let mut task =
-                ConnectionTask::new(node, room, peer, joined, (socket.clone(), early_bytes), rate.clone());
+            // In a box, too: each step of the future that moved it would have space for it.
+            let socket = (socket.clone(), early_bytes);
+            let mut task = Box::new(ConnectionTask::new(node, room, peer, joined, socket, rate.clone()));
             if !is_in_lobby {
                 task.state.start_usage_timer(is_first_join);
             }
@@ -217,7 +218,7 @@ impl<'a> ConnectionTask<'a> {
     }
 
     /// Runs until the connection ends. Also returns whether the peer has left the room.
-    async fn run_until_end(mut self) -> (ConnectionEnd, bool) {
+    async fn run_until_end(mut self: Box<Self>) -> (ConnectionEnd, bool) {
         let end = self.run_loop().await;
         let has_left = match end {
             ConnectionEnd::ServerClose(code) => code == CloseCode::Left,
