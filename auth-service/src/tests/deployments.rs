@@ -25,7 +25,6 @@ async fn publish_until_received(feed: &FeedSender, line: &str, publish: impl Asy
         cmd.arg(redis_keys::feed_topics().nth(partition).unwrap()).arg(format!("{line} {partition}"));
         eventually_within(FAILOVER_DEADLINE, "the feed delivers the line", async || {
             publish(&cmd).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
             std::iter::from_fn(|| reader.try_recv().ok())
                 .any(|received| *received == *format!("{line} {partition}"))
                 .then_some(())

@@ -1,10 +1,11 @@
 //! One WebSocket, from the upgrade request to its last byte.
 //!
 //! - `upgrade`: verifies the request, answers `101` and takes the socket
-//! - `task`: the loop of one connection; it owns `state` and acts on the values of the others
+//! - `task`: the loop of one connection; it owns `state` and acts on the values of the others;
+//!   `wait`: what wakes it
 //! - `frame_reader`: bytes to frames, at a limited rate; `dispatcher`: frames to actions
 //! - `request_queue`: the order of the requests of the peer, and their store calls;
-//!   `request_answers`: their answers
+//!   `message_ids`: which ids must come again; `request_answers`: their answers
 //! - `join`: the commit and the first frame; `resync`, `lobby`: repair and admission later
 //! - `connection_token`, `deadlines`: what ends or changes with time
 //! - `disconnect`: the close code and the close handshake
@@ -19,6 +20,7 @@ mod dispatcher;
 mod frame_reader;
 mod join;
 mod lobby;
+mod message_ids;
 mod request_answers;
 mod request_queue;
 mod resync;

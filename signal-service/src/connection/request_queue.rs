@@ -1,14 +1,14 @@
 //! The requests of one peer, in order: one store call at a time; the messages that come meanwhile
 //! go into the next call.
 //!
-//! Owns: the queue, the call in flight, the message ids ([`MessageIds`]), and the progress that
+//! Owns: the queue, the call in flight, and the progress that
 //! each call reports to the store: the last entry that the peer has, its settled id, its confirmed
 //! handle. While the store is unavailable it delivers messages directly. Must not: decide whether a
 //! peer may send a message (`dispatcher`). Next: `registry::append_messages`; `request_answers` for
 //! the answers.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     future::poll_fn,
     pin::Pin,
     sync::Arc,
@@ -22,7 +22,10 @@ use signalbox_rooms::{
     store::{AppendError, MessageTarget, StoreUnavailable},
 };
 
-use super::request_answers::{duplicate_ack, forward_answer, unavailable_answer, unavailable_without_id};
+use super::{
+    message_ids::MessageIds,
+    request_answers::{duplicate_ack, forward_answer, unavailable_answer, unavailable_without_id},
+};
 use crate::{
     registry::{
         ForwardResult, LocalPeer, LocalRoom, MailboxStart, OutgoingMessage, SenderProgress, append_messages,
@@ -36,9 +39,6 @@ const MAX_MESSAGES_PER_CALL: usize = 64;
 
 /// The bytes that may wait for their call. Beyond it the socket is not read.
 const MAX_QUEUED_BYTES: usize = 256 * 1024;
-
-/// The number of refused ids that are remembered. Beyond it only these ids are accepted.
-const MAX_REFUSED_IDS: usize = 1_024;
 
 /// One request of a peer.
 #[derive(Debug)]
@@ -213,7 +213,7 @@ impl RequestQueue {
 
     /// Whether the outcome of an id, or of an earlier one, is unknown.
     pub(super) fn is_blocked_by_earlier(&self, id: u64) -> bool {
-        self.ids.refused.range(..=id).next().is_some()
+        self.ids.is_unknown_up_to(id)
     }
 
     /// Whether the leave of the peer is in flight. Its answer ends the connection.
@@ -223,7 +223,7 @@ impl RequestQueue {
 
     /// The id up to which all ids are settled.
     pub(super) fn settled_id(&self) -> u64 {
-        self.ids.settled_id
+        self.ids.settled_id()
     }
 
     /// Starts the next call if none is in flight.
@@ -364,7 +364,7 @@ impl RequestQueue {
         self.peer.mark_acknowledged(self.acked_seq);
         let progress = SenderProgress {
             acked_seq: self.acked_seq,
-            last_id: self.ids.settled_id,
+            last_id: self.ids.settled_id(),
             handle_generation: self.confirmed_handle,
         };
         let (room, peer) = (self.room.clone(), self.peer.clone());
@@ -375,7 +375,7 @@ impl RequestQueue {
     }
 
     fn start_change(&mut self, id: Option<u64>, input: RoomInput, answers: &mut Vec<ServerMessage>) {
-        if id.is_some_and(|id| id <= self.ids.settled_id) {
+        if id.is_some_and(|id| id <= self.ids.settled_id()) {
             answers.extend(id.map(duplicate_ack));
             return;
         }
@@ -559,72 +559,5 @@ fn room_action(command: RoomCommand) -> RoomAction {
         RoomCommand::Lock(locked) => RoomAction::Lock(locked),
         RoomCommand::Admit(peer) => RoomAction::Admit(peer),
         RoomCommand::End { lock } => RoomAction::End { lock_room: lock },
-    }
-}
-
-/// The message ids of a peer: which are settled, and which must come again.
-///
-/// All ids with an unknown outcome are remembered. A later id is answered `unavailable` until every
-/// earlier one has come again, so that no message overtakes another. It would not be enough to
-/// remember the first: a client may send it again before it knows of the others.
-struct MessageIds {
-    /// The ids that were refused and have not come again, with their targets.
-    refused: BTreeMap<u64, MessageTarget>,
-    /// Every id up to this one is settled.
-    settled_id: u64,
-    /// The highest id that was delivered directly.
-    direct_id: u64,
-}
-
-impl MessageIds {
-    fn new(settled_id: u64) -> Self {
-        Self { refused: BTreeMap::new(), settled_id, direct_id: 0 }
-    }
-
-    /// Whether an earlier id must come again before this one. For a direct message only earlier ids
-    /// with the same target count.
-    fn is_blocked(&self, id: u64, direct_target: Option<&MessageTarget>) -> bool {
-        if self.refused.len() >= MAX_REFUSED_IDS && !self.refused.contains_key(&id) {
-            return true;
-        }
-        let mut earlier = self.refused.range(..id);
-        match direct_target {
-            Some(target) => earlier.any(|(_, refused)| refused.overlaps(target)),
-            None => earlier.next().is_some(),
-        }
-    }
-
-    /// The id must come again.
-    fn record_refused(&mut self, id: u64, target: MessageTarget) {
-        if self.refused.len() < MAX_REFUSED_IDS {
-            self.refused.insert(id, target);
-        }
-    }
-
-    /// The id has come again.
-    fn clear_refused(&mut self, id: u64) {
-        self.refused.remove(&id);
-    }
-
-    /// The store has accepted this id, and so all earlier ones.
-    fn settle_id(&mut self, id: Option<u64>) {
-        if let Some(id) = id {
-            self.settled_id = self.settled_id.max(id);
-            while self.refused.first_key_value().is_some_and(|(refused, _)| *refused < id) {
-                self.refused.pop_first();
-            }
-        }
-    }
-
-    /// The message of this id was delivered directly.
-    fn record_direct(&mut self, id: u64) {
-        self.direct_id = self.direct_id.max(id);
-    }
-
-    /// A direct message is settled when no earlier id waits.
-    fn raise_settled_id(&mut self, mut queued: impl Iterator<Item = u64>) {
-        if self.refused.is_empty() && !queued.any(|id| id < self.direct_id) {
-            self.settled_id = self.settled_id.max(self.direct_id);
-        }
     }
 }

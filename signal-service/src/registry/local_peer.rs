@@ -16,7 +16,6 @@ use std::{
 };
 
 use actix_http::ws::OpCode;
-use futures_util::task::AtomicWaker;
 use signalbox_config::LimitSettings;
 use signalbox_protocol::{
     CloseCode, ServerMessage,
@@ -31,6 +30,7 @@ use tokio::{net::TcpStream, time::Instant};
 use super::{
     inbox::{EntryRun, PeerInbox, UnackedEntries},
     outbox::{FlushOutbox, Outbox, OutboxFull, plan_flush},
+    task_wake::TaskWake,
 };
 use crate::{
     connection_subject::ConnectionSubject,
@@ -635,29 +635,6 @@ impl LocalPeer {
 impl FlushOutbox for LocalPeer {
     fn flush_outbox(&self) {
         self.flush_locked(&mut self.lock_delivery());
-    }
-}
-
-/// Wakes the task of a connection, which is the only one that waits.
-#[derive(Default)]
-struct TaskWake {
-    has_work: AtomicBool,
-    waker: AtomicWaker,
-}
-
-impl TaskWake {
-    fn wake(&self) {
-        self.has_work.store(true, Ordering::Release);
-        self.waker.wake();
-    }
-
-    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
-        if self.has_work.swap(false, Ordering::Acquire) {
-            return Poll::Ready(());
-        }
-        self.waker.register(context.waker());
-        // It may have been set between the two steps.
-        if self.has_work.swap(false, Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

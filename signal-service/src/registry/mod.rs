@@ -5,7 +5,7 @@
 //!   its inputs
 //! - `forward`: redacts, appends and delivers messages
 //! - `local_peer`: one peer with a socket here; `inbox` orders its entries, `outbox` holds its
-//!   frames until they are written
+//!   frames until they are written, `task_wake` wakes its task
 //!
 //! Must not: parse frames (`connection`), or decide what a member may do (`signalbox_rooms::room`).
 
@@ -15,6 +15,7 @@ mod local_peer;
 mod local_room;
 mod outbox;
 mod room_registry;
+mod task_wake;
 
 pub use forward::{
     ForwardResult, OutgoingMessage, PayloadRange, SenderProgress, append_messages, forward_direct,
