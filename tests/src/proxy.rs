@@ -72,9 +72,23 @@ struct ProxyState {
     new_connections: NewConnections,
     delay: Duration,
     resumed_fault: Option<ResumedFault>,
+    /// The text of the request whose answer is to be lost.
+    unanswered_request: Option<String>,
     last_number: u64,
     connections: BTreeMap<u64, watch::Sender<ConnectionFaults>>,
     resumed_cuts: usize,
+}
+
+impl ProxyState {
+    /// Makes the connections half-open if these bytes are the request whose answer is to be lost.
+    fn lose_answer(&mut self, request: &[u8]) {
+        let is_chosen = |text: &String| request.windows(text.len()).any(|part| part == text.as_bytes());
+        if self.unanswered_request.take_if(|text| is_chosen(text)).is_some() {
+            for faults in self.connections.values() {
+                faults.send_modify(|faults| faults.drops_to_client = true);
+            }
+        }
+    }
 }
 
 /// A running proxy. It ends, and resets all its connections, when it is dropped.
@@ -121,6 +135,17 @@ impl FaultProxy {
     /// Sets the fault at each `resumed` from now on.
     pub fn set_resumed_fault(&self, fault: Option<ResumedFault>) {
         lock(&self.state).resumed_fault = fault;
+    }
+
+    /// Loses the answer to the next request that contains this text, and all later data to the client
+    /// on the connections that are open then: they become half-open.
+    pub fn lose_answer_to(&self, text: impl Into<String>) {
+        lock(&self.state).unanswered_request = Some(text.into());
+    }
+
+    /// Whether the answer of [`lose_answer_to`](Self::lose_answer_to) was lost.
+    pub fn has_lost_answer(&self) -> bool {
+        lock(&self.state).unanswered_request.is_none()
     }
 
     /// How many connections were cut at their `resumed`.
@@ -345,6 +370,9 @@ impl OneWayPump<'_> {
         }
         if self.drops_data() {
             return Ok(());
+        }
+        if self.direction == Direction::ToServer {
+            lock(self.state).lose_answer(bytes);
         }
         tokio::select! {
             cut = wait_cut(self.faults.clone()) => Err(cut),
