@@ -18,6 +18,7 @@ pub struct NodeMetrics {
     registry: Registry,
     /// The number of open connections.
     pub connections: IntGauge,
+    worker_connections: IntGaugeVec,
     connection_limit: IntGauge,
     /// The peers that joined a room.
     pub joins: IntCounter,
@@ -54,6 +55,22 @@ pub struct NodeMetrics {
     jwks_fetches: IntCounterVec,
 }
 
+/// One open connection in the gauges that count it, until the drop.
+pub struct ConnectionCount([IntGauge; 2]);
+
+impl ConnectionCount {
+    fn new(gauges: [IntGauge; 2]) -> Self {
+        gauges.iter().for_each(IntGauge::inc);
+        Self(gauges)
+    }
+}
+
+impl Drop for ConnectionCount {
+    fn drop(&mut self) {
+        self.0.iter().for_each(IntGauge::dec);
+    }
+}
+
 /// What Redis has refused to this process, by its code.
 pub(crate) fn redis_refusals(counts: &[(&'static str, u64)]) -> Vec<prometheus::proto::MetricFamily> {
     let help = "Requests and checks that Redis has refused, by its code";
@@ -72,6 +89,10 @@ impl NodeMetrics {
         let metrics = Self {
             registry: Registry::new(),
             connections: IntGauge::new("signalbox_connections", "Open connections")?,
+            worker_connections: IntGaugeVec::new(
+                Opts::new("signalbox_worker_connections", "Open connections of each worker thread"),
+                &["worker"],
+            )?,
             connection_limit: IntGauge::new(
                 "signalbox_connections_limit",
                 "Connections that the node admits at a time",
@@ -155,7 +176,8 @@ impl NodeMetrics {
             )?,
             jwks_fetches: vec("signalbox_jwks_fetches_total", "Fetches of the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 26] = [
+        let collectors: [Box<dyn Collector>; 27] = [
+            Box::new(metrics.worker_connections.clone()),
             Box::new(metrics.connection_limit.clone()),
             Box::new(metrics.budget_closes.clone()),
             Box::new(metrics.socket_bytes.clone()),
@@ -185,6 +207,16 @@ impl NodeMetrics {
         ];
         collectors.into_iter().try_for_each(|collector| metrics.registry.register(collector))?;
         Ok(metrics)
+    }
+
+    /// The gauge of one worker.
+    pub fn worker_connections(&self, worker: usize) -> IntGauge {
+        self.worker_connections.with_label_values(&[&worker.to_string()])
+    }
+
+    /// Counts an open connection, in the gauge of its worker too.
+    pub fn count_connection(&self, worker: &IntGauge) -> ConnectionCount {
+        ConnectionCount::new([self.connections.clone(), worker.clone()])
     }
 
     /// Records the number of bytes that wait for one socket; the maximum counts.

@@ -95,7 +95,7 @@ async fn check_config_names_the_source_of_each_value() {
     let (path, secret_path) = (file.to_str().unwrap(), secret_file.to_str().unwrap());
     let variables = env(&[("AUTH_SECRET_FILE", secret_path), ("SIGNALBOX__LIMITS__RATE", "60")]);
     for binary in BINARIES {
-        let args = ["--config", path, "--listen", "127.0.0.1:8080", "--guests"];
+        let args = ["--config", path, "--listen", "127.0.0.1:8080", "--workers", "3", "--guests"];
         let ended = check_config(binary, &args, &variables).await;
         assert_eq!(ended.code, Some(0), "{ended:?}");
         for line in [
@@ -103,6 +103,7 @@ async fn check_config_names_the_source_of_each_value() {
             &format!("rate = 60  # SIGNALBOX__LIMITS__RATE, not {path}"),
             "room_peers = 100  # default",
             "listen = \"127.0.0.1:8080\"  # --listen",
+            "workers = 3  # --workers",
             "guests = true  # --guests",
             &format!("[roles.guest]  # {path}"),
             "# AUTH_SECRET: set  (AUTH_SECRET_FILE)",

@@ -13,7 +13,7 @@
 //! - Failures: [`outage`], [`drain`], [`node_death`], [`redis_outage`], [`redis_failover`],
 //!   [`redis_refusals`], [`partial_failure`]
 //! - Operation: [`boot`], [`configuration`], [`reload`], [`event_feed`], [`usage`], [`webhooks`],
-//!   [`hanging_dependencies`], [`shared_redis`]
+//!   [`hanging_dependencies`], [`shared_redis`], [`workers`]
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -107,3 +107,4 @@ mod token_lifetime;
 mod turn;
 mod usage;
 mod webhooks;
+mod workers;

@@ -89,13 +89,26 @@ impl RawSocket {
     /// # Panics
     /// If the upgrade is rejected.
     pub async fn open(address: SocketAddr, token: &str, receive_buffer: Option<u32>) -> Self {
+        Self::open_and_send(address, token, receive_buffer, &[]).await
+    }
+
+    /// The same, with bytes that follow the request in one write.
+    ///
+    /// # Panics
+    /// If the upgrade is rejected.
+    pub async fn open_and_send(
+        address: SocketAddr,
+        token: &str,
+        receive_buffer: Option<u32>,
+        bytes: &[u8],
+    ) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         if let Some(size) = receive_buffer {
             socket.set_recv_buffer_size(size).expect("a socket option");
         }
         let mut stream = within("a connection", socket.connect(address)).await.expect("a connection");
         let request = Request::upgrade(format!("/ws/signal?token={token}"));
-        stream.write_all(&request.to_bytes(address)).await.expect("an open socket");
+        stream.write_all(&[&request.to_bytes(address), bytes].concat()).await.expect("an open socket");
         let mut raw = Self { stream, bytes: Vec::new() };
         let end = within("an upgrade", raw.read_head()).await;
         let head = String::from_utf8_lossy(&raw.bytes[..end]).into_owned();

@@ -56,7 +56,9 @@ fn every_setting_and_secret_is_documented_with_the_time_of_its_effect() {
 
 #[test]
 fn every_flag_is_documented() {
-    for name in ["SIGNALBOX_LISTEN", "--listen", "--redis", "--config", "--check-config", "--guests"] {
+    for name in
+        ["SIGNALBOX_LISTEN", "--listen", "--redis", "--config", "--check-config", "--workers", "--guests"]
+    {
         assert!(DOC.contains(&format!("`{name}")), "{name}");
     }
 }

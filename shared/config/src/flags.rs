@@ -21,6 +21,9 @@ pub struct CommonFlags {
     /// Print the settings in force, without secrets, and exit
     #[arg(long)]
     pub check_config: bool,
+    /// Threads that serve clients; 0 is one per core
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
     /// Give tokens to callers without an API key (unsafe on a public address)
     #[arg(long)]
     pub guests: bool,

@@ -126,6 +126,9 @@ fn read_settings(
     if let Some(listen) = flags.listen {
         settings.server.listen = listen;
     }
+    if let Some(workers) = flags.workers {
+        settings.server.workers = workers;
+    }
     if flags.guests {
         settings.auth.guests = Some(true);
     }

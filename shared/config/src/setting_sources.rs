@@ -37,6 +37,7 @@ impl SettingSources {
         let flag = |is_set: bool, flag: &'static str| is_set.then_some(flag);
         let by_flag = [
             ("server.listen", flag(flags.listen.is_some(), "--listen")),
+            ("server.workers", flag(flags.workers.is_some(), "--workers")),
             ("auth.guests", flag(flags.guests, "--guests")),
             ("REDIS_URL", flag(flags.redis.is_some(), "--redis")),
         ];

@@ -1,6 +1,7 @@
 //! One WebSocket, from the upgrade request to its last byte.
 //!
-//! - `upgrade`: verifies the request, answers `101` and takes the socket
+//! - `listener`: the server and its workers; `upgrade`: verifies the request, answers `101` and
+//!   hands the socket to the worker of the room
 //! - `task`: the loop of one connection; it owns `state` and acts on the values of the others;
 //!   `wait`: what wakes it
 //! - `frame_reader`: bytes to frames, at a limited rate; `dispatcher`: frames to actions
@@ -19,6 +20,7 @@ mod disconnect;
 mod dispatcher;
 mod frame_reader;
 mod join;
+mod listener;
 mod lobby;
 mod message_ids;
 mod request_answers;
@@ -29,4 +31,4 @@ mod task;
 mod upgrade;
 mod wait;
 
-pub use upgrade::serve;
+pub use listener::serve;

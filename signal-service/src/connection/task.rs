@@ -7,7 +7,7 @@
 //! entries come through the outbox of the peer. Next: `join` for the first frame, `dispatcher` for
 //! the frames after it.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, mem::MaybeUninit, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
@@ -34,6 +34,7 @@ use crate::{
     connection_subject::ConnectionSubject,
     node::SignalNode,
     node_context::STORE_RETRY_DELAY,
+    node_metrics::ConnectionCount,
     peer_rate::{FrameRate, PeerRate},
     registry::{LocalPeer, LocalRoom, PendingWork, start_flush_task},
 };
@@ -59,14 +60,20 @@ enum ReadTurn {
     Yield,
 }
 
-/// Serves one connection until it ends. The `101` has been sent.
-pub(super) async fn run_connection(
-    node: Arc<SignalNode>,
-    permit: ConnectionPermit,
-    (intent, subject, rate): (ConnectIntent, ConnectionSubject, Arc<PeerRate>),
-    socket: TcpStream,
-    early_bytes: BytesMut,
-) {
+/// A connection whose `101` has been sent, with the results of its admission.
+pub(super) struct AdmittedConnection {
+    pub(super) permit: ConnectionPermit,
+    pub(super) count: ConnectionCount,
+    pub(super) intent: ConnectIntent,
+    pub(super) subject: ConnectionSubject,
+    pub(super) rate: Arc<PeerRate>,
+    /// The bytes that were read behind the upgrade request.
+    pub(super) early_bytes: BytesMut,
+}
+
+/// Serves one connection until it ends, on the worker of its room.
+pub(super) async fn run_connection(node: Arc<SignalNode>, admitted: AdmittedConnection, socket: TcpStream) {
+    let AdmittedConnection { permit, count, intent, subject, rate, early_bytes } = admitted;
     // Small frames must not wait for each other.
     let _ = socket.set_nodelay(true);
     start_flush_task();
@@ -85,7 +92,6 @@ pub(super) async fn run_connection(
         // The drain began after this connection was admitted, and may have missed it.
         peer.request_close(CloseCode::GoingAway);
     }
-    context.metrics.connections.inc();
     let (end, has_left) = serve_peer(&node, &room, &peer, intent, &rate, &socket, early_bytes).await;
     rate.end_attachment(&peer.id, peer.epoch());
     node.admission.peer_rates().keep(&peer.access_subject(), &rate);
@@ -108,8 +114,7 @@ pub(super) async fn run_connection(
         }
         ConnectionEnd::SocketLost | ConnectionEnd::PageClosed => {}
     }
-    context.metrics.connections.dec();
-    drop(permit);
+    drop((count, permit));
 }
 
 /// Joins and serves the peer until the connection ends. Also returns whether the peer has left the
@@ -574,7 +579,11 @@ fn is_read_closed(socket: &TcpStream) -> bool {
 }
 
 /// Whether the client has closed already. A node that was suspended may find requests of clients
-/// that have reconnected to another node, and must not take their peers from that node.
+/// that have reconnected to another node, and must not take their peers from that node. The system
+/// is asked, because the runtime does not know yet what has come from a socket that it just got.
 fn is_socket_closed(socket: &TcpStream) -> bool {
-    matches!(socket.peek(&mut [0]).now_or_never(), Some(Ok(0) | Err(_)))
+    match socket2::SockRef::from(socket).peek(&mut [MaybeUninit::uninit()]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
 }

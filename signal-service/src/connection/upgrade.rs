@@ -1,118 +1,93 @@
-//! The listener of a node: HTTP on one port, with the upgrade requests among it.
+//! One upgrade request of `/ws/signal`: the `101` or the refusal, then the worker of its room.
 //!
-//! Owns: the server, and the `101` or the refusal of an upgrade. Must not: decide about a request
-//! (`admission`). Next: `task`.
+//! Owns: the answer, the choice of a worker for each room, and the hand-over of the socket to it.
+//! Must not: decide about a request (`admission`). Next: `task` owns the bare socket, which costs a
+//! fraction of a response stream through the HTTP dispatcher.
 //!
-//! actix-http passes every upgrade request on with its socket. An upgrade of `/ws/signal` is
-//! verified and answered with `101`; then `task` owns the bare socket, which costs a fraction of a
-//! response stream through the HTTP dispatcher. Any other upgrade (the feed of the operators, `h2c`
-//! offers) goes back to the App: a second dispatcher without the upgrade service reads its head
-//! again.
+//! The system hands a new socket to any worker. All peers of a room are served by one worker:
+//! a message between two peers then stays on one thread, with its locks and its buffers in the
+//! cache of one core, and all that one turn sends to a socket leaves in one write.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use actix_codec::{AsyncRead, AsyncWrite, Framed, ReadBuf};
+use actix_codec::Framed;
 use actix_http::{
-    HttpMessage as _, HttpService, Request, Response,
+    HttpMessage as _, Request, Response,
     body::BodySize,
     h1::{Codec, Message},
     header, ws,
 };
-use actix_server::{Server, ServerBuilder};
-use actix_service::{ServiceFactory, fn_factory, fn_service, map_config};
-use actix_web::{App, dev::AppConfig, middleware::from_fn, web};
-use bytes::{Buf, Bytes, BytesMut};
+use actix_rt::{Arbiter, ArbiterHandle};
+use bytes::Bytes;
 use futures_util::SinkExt as _;
-use signalbox_http::{KEEP_ALIVE, REQUEST_HEAD_DEADLINE, remedy_of};
+use prometheus::IntGauge;
+use signalbox_http::remedy_of;
 use signalbox_protocol::{SUBPROTOCOL, problem::Problem};
 use tokio::net::TcpStream;
 
-use super::task;
+use super::task::{self, AdmittedConnection};
 use crate::{
     admission::{ConnectionPermit, CredentialSource, VerifiedRequest},
     connection_subject::ConnectionSubject,
     node::SignalNode,
+    node_metrics::{ConnectionCount, NodeMetrics},
     peer_rate::PeerRate,
+    registry::LocalRoom,
 };
 
-/// Serves HTTP and `/ws/signal` on a listening socket. `configure` adds the routes, once for each
-/// worker.
-///
-/// # Errors
-/// If the socket cannot be used.
-pub fn serve<C, F>(
-    listener: std::net::TcpListener,
-    node: &Arc<SignalNode>,
-    configure: C,
-) -> io::Result<Server>
-where
-    C: Fn() -> F + Clone + Send + 'static,
-    F: FnOnce(&mut web::ServiceConfig) + 'static,
-{
-    let node = node.clone();
-    let mut builder = ServerBuilder::new().disable_signals().shutdown_timeout(1);
-    let workers = node.settings.read(|settings| settings.server.workers);
-    if workers > 0 {
-        builder = builder.workers(workers);
+/// The workers of the process. Each is a thread with a runtime of its own.
+#[derive(Default)]
+pub(super) struct WorkerPool {
+    // A std mutex: held to add or to choose a worker, once for each connection.
+    workers: Mutex<Vec<Worker>>,
+}
+
+struct Worker {
+    arbiter: ArbiterHandle,
+    connections: IntGauge,
+}
+
+/// The worker of this thread.
+#[derive(Clone)]
+pub(super) struct CurrentWorker {
+    pool: Arc<WorkerPool>,
+    index: usize,
+}
+
+impl WorkerPool {
+    /// Adds the worker of this thread. All workers are added before the first connection.
+    pub(super) fn add_current_worker(self: &Arc<Self>, node: &SignalNode) -> CurrentWorker {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = workers.len();
+        let connections = node.registry.context().metrics.worker_connections(index);
+        workers.push(Worker { arbiter: Arbiter::current(), connections });
+        CurrentWorker { pool: self.clone(), index }
     }
-    let builder = builder.listen("signalbox", listener, move || {
-        let app = {
-            let configure = configure.clone();
-            move || {
-                map_config(
-                    App::new().wrap(from_fn(signalbox_http::guard_request)).configure(configure()),
-                    |_| AppConfig::default(),
-                )
-            }
-        };
-        let plain_app = app.clone();
-        let node = node.clone();
-        let upgrades = fn_factory(move || {
-            let plain = HttpService::build()
-                .keep_alive(KEEP_ALIVE)
-                .client_request_timeout(REQUEST_HEAD_DEADLINE)
-                .h1(plain_app())
-                .new_service(());
-            let node = node.clone();
-            async move {
-                let plain = std::rc::Rc::new(plain.await?);
-                let service = fn_service(move |(request, framed): (Request, Framed<TcpStream, Codec>)| {
-                    let (node, plain) = (node.clone(), plain.clone());
-                    async move {
-                        if request.path() == "/ws/signal" {
-                            handle_upgrade(&node, &request, framed).await;
-                        } else {
-                            let address = request.peer_addr();
-                            // The dispatcher logs its own failures.
-                            let _ = actix_service::Service::call(
-                                &*plain,
-                                (ReplayedSocket::new(&request, framed), address),
-                            )
-                            .await;
-                        }
-                        Ok::<_, actix_web::Error>(())
-                    }
-                });
-                Ok::<_, ()>(service)
-            }
-        });
-        HttpService::build()
-            .keep_alive(KEEP_ALIVE)
-            .client_request_timeout(REQUEST_HEAD_DEADLINE)
-            .upgrade(upgrades)
-            .h1(app())
-            .tcp()
-    })?;
-    Ok(builder.run())
+}
+
+impl CurrentWorker {
+    /// Counts a connection for the worker of its room. Also returns that worker, unless it is this
+    /// one. A room without a worker gets the one with the fewest connections, and stays with it.
+    fn place_connection(
+        &self,
+        room: &LocalRoom,
+        metrics: &NodeMetrics,
+    ) -> (ConnectionCount, Option<ArbiterHandle>) {
+        let workers = self.pool.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        let load = |index: &usize| (workers[*index].connections.get(), *index != self.index);
+        let index = *room.worker.get_or_init(|| (0..workers.len()).min_by_key(load).unwrap_or(self.index));
+        let Worker { arbiter, connections } = &workers[index];
+        (metrics.count_connection(connections), (index != self.index).then(|| arbiter.clone()))
+    }
 }
 
 /// Verifies one upgrade request for `/ws/signal` and answers it.
-async fn handle_upgrade(node: &Arc<SignalNode>, request: &Request, mut framed: Framed<TcpStream, Codec>) {
+pub(super) async fn handle_upgrade(
+    node: &Arc<SignalNode>,
+    worker: &CurrentWorker,
+    request: &Request,
+    mut framed: Framed<TcpStream, Codec>,
+) {
     let mut upgrade = match verify_upgrade(node, request).await {
         Ok(upgrade) => upgrade,
         Err(problem) => {
@@ -133,15 +108,42 @@ async fn handle_upgrade(node: &Arc<SignalNode>, request: &Request, mut framed: F
         return;
     }
     let parts = framed.into_parts();
-    // A task of its own: the state of the dispatcher would otherwise live as long as the
-    // connection.
-    actix_rt::spawn(task::run_connection(
-        node.clone(),
-        upgrade.permit,
-        (upgrade.request.intent, upgrade.subject, upgrade.rate),
-        parts.io,
-        parts.read_buf,
-    ));
+    let room = node.registry.get_or_create_room(upgrade.request.intent.room_id());
+    let (count, other_worker) = worker.place_connection(&room, &node.registry.context().metrics);
+    let admitted = AdmittedConnection {
+        permit: upgrade.permit,
+        count,
+        intent: upgrade.request.intent,
+        subject: upgrade.subject,
+        rate: upgrade.rate,
+        early_bytes: parts.read_buf,
+    };
+    match other_worker {
+        Some(other) => hand_over(node.clone(), room, &other, admitted, parts.io),
+        // A task of its own: the state of the dispatcher would otherwise live as long as the
+        // connection.
+        None => drop(actix_rt::spawn(task::run_connection(node.clone(), admitted, parts.io))),
+    }
+}
+
+/// Serves the connection on another worker. What its client sends meanwhile stays in the socket.
+fn hand_over(
+    node: Arc<SignalNode>,
+    room: Arc<LocalRoom>,
+    worker: &ArbiterHandle,
+    admitted: AdmittedConnection,
+    socket: TcpStream,
+) {
+    let socket = socket.into_std();
+    // If the worker has ended, so has the process.
+    let _ = worker.spawn_fn(move || match socket.and_then(TcpStream::from_std) {
+        Ok(socket) => drop(actix_rt::spawn(task::run_connection(node, admitted, socket))),
+        Err(error) => {
+            let text = "a socket could not be moved to its worker, so the connection was closed";
+            tracing::warn!(event = "hand_over_failed", %error, "{text}");
+            room.forget_if_idle();
+        }
+    });
 }
 
 /// An upgrade that may be answered with `101`.
@@ -206,57 +208,4 @@ async fn send_http_refusal(framed: &mut Framed<TcpStream, Codec>, problem: &Prob
     }
     // The client has its answer, or the socket is closed.
     let _ = tokio::io::AsyncWriteExt::shutdown(framed.io_mut()).await;
-}
-
-/// A socket whose first request is read again.
-struct ReplayedSocket {
-    unread_bytes: BytesMut,
-    socket: TcpStream,
-}
-
-impl ReplayedSocket {
-    fn new(request: &Request, framed: Framed<TcpStream, Codec>) -> Self {
-        let mut unread_bytes =
-            BytesMut::from(format!("{} {} HTTP/1.1\r\n", request.method(), request.uri()).as_bytes());
-        for (name, value) in request.headers() {
-            unread_bytes.extend_from_slice(name.as_str().as_bytes());
-            unread_bytes.extend_from_slice(b": ");
-            unread_bytes.extend_from_slice(value.as_bytes());
-            unread_bytes.extend_from_slice(b"\r\n");
-        }
-        unread_bytes.extend_from_slice(b"\r\n");
-        let parts = framed.into_parts();
-        unread_bytes.extend_from_slice(&parts.read_buf);
-        Self { unread_bytes, socket: parts.io }
-    }
-}
-
-impl AsyncRead for ReplayedSocket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.unread_bytes.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(cx, buffer);
-        }
-        let count = self.unread_bytes.len().min(buffer.remaining());
-        buffer.put_slice(&self.unread_bytes[..count]);
-        self.unread_bytes.advance(count);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for ReplayedSocket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
 }

@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -41,6 +41,8 @@ type RoomMap = Mutex<HashMap<RoomId, Arc<LocalRoom>>>;
 pub struct LocalRoom {
     /// The id of the room.
     pub id: RoomId,
+    /// The number of the worker that serves the peers, from the first connection on.
+    pub worker: OnceLock<usize>,
     pub(super) context: Arc<NodeContext>,
     room_map: Weak<RoomMap>,
     // A std mutex: held to queue an input, find a peer or replace the view, never across an await.
@@ -81,7 +83,7 @@ impl LocalRoomState {
 
 impl LocalRoom {
     pub(super) fn new(id: RoomId, context: Arc<NodeContext>, room_map: Weak<RoomMap>) -> Arc<Self> {
-        Arc::new(Self { id, context, room_map, state: Mutex::default() })
+        Arc::new(Self { id, worker: OnceLock::new(), context, room_map, state: Mutex::default() })
     }
 
     fn lock_state(&self) -> MutexGuard<'_, LocalRoomState> {
@@ -237,7 +239,7 @@ impl LocalRoom {
     }
 
     /// Removes an idle room from the registry.
-    fn forget_if_idle(&self) {
+    pub fn forget_if_idle(&self) {
         let Some(rooms) = self.room_map.upgrade() else { return };
         let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
         // Connections and inputs are added only under the lock of the map or of this room: the room
