@@ -15,11 +15,11 @@ CARGO_FUZZ=0.13.2
 FUZZ_SECONDS=5   # for each target; fuzz/README.md describes the long run
 NODE=20          # as in "engines" of clients/js
 STEP_TIMEOUT=2100
-STEPS=(fmt clippy deny build cargo-test fuzz chaos bench js-lint js-types js-test signatures compose api edge browser hygiene)
+STEPS=(fmt clippy deny build cargo-test fuzz chaos bench instructions js-lint js-types js-test signatures compose api edge browser hygiene)
 
 step_fmt() {
   cargo fmt --all --check && cargo fmt --manifest-path fuzz/Cargo.toml --check &&
-    cargo fmt --manifest-path bench/Cargo.toml --check
+    cargo fmt --manifest-path bench/Cargo.toml --check && cargo fmt --manifest-path bench/micro/Cargo.toml --check
 }
 step_clippy() { cargo clippy --workspace --all-targets --locked -- -D warnings; }
 step_deny() {
@@ -46,6 +46,7 @@ step_bench() {
   local cargo_options=(--manifest-path bench/Cargo.toml --target-dir "$target" --locked)
   cargo build --workspace --locked --bins --quiet
   cargo clippy "${cargo_options[@]}" --all-targets -- -D warnings
+  cargo clippy --manifest-path bench/micro/Cargo.toml --target-dir "$target" --locked -- -D warnings
   cargo test "${cargo_options[@]}" --quiet
   cargo build "${cargo_options[@]}" --quiet
   local options=(--smoke --signalbox "$target/debug/signalbox" --floor "$target/debug/floor" --report "$WORK/bench"
@@ -55,6 +56,9 @@ step_bench() {
     "$target/debug/bench" "${options[@]}" $scenario
   done
 }
+# Fails if the server executes more instructions for a message or a join than bench/instructions.txt
+# allows.
+step_instructions() { CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} bench/instructions.sh; }
 step_js_lint() { npm --prefix clients/js run lint; }
 step_js_types() { npm --prefix clients/js run types; }
 step_js_test() { npm --prefix clients/js test; }
@@ -88,7 +92,7 @@ as_root() {
 
 install_packages() {
   local pair command missing=()
-  for pair in redis-server:redis-server redis-cli:redis-tools nginx:nginx turnserver:coturn openssl:openssl envsubst:gettext-base chromium:chromium firefox-esr:firefox-esr \
+  for pair in redis-server:redis-server redis-cli:redis-tools nginx:nginx turnserver:coturn openssl:openssl envsubst:gettext-base chromium:chromium firefox-esr:firefox-esr valgrind:valgrind \
     ip:iproute2 cc:gcc c++:g++ ld:libc6-dev unshare:util-linux; do
     command=${pair%%:*}
     PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("${pair#*:}")
@@ -224,7 +228,8 @@ prepare() {
   say "cargo: fetching dependencies"
   cargo fetch --locked --quiet
   if is_chosen fuzz; then cargo fetch --locked --quiet --manifest-path fuzz/Cargo.toml; fi
-  if is_chosen bench; then cargo fetch --locked --quiet --manifest-path bench/Cargo.toml; fi
+  if is_chosen bench || is_chosen instructions; then cargo fetch --locked --quiet --manifest-path bench/Cargo.toml; fi
+  if is_chosen bench; then cargo fetch --locked --quiet --manifest-path bench/micro/Cargo.toml; fi
 }
 
 # ---- in the namespace ----------------------------------------------------------------------------

@@ -5,11 +5,13 @@
 //! - [`returns`] and [`crowd`] over [`swarm`] over [`framing`] and
 //!   [`websocket`]: the simulated peers;
 //! - [`scenarios`]: what is measured, with [`sample`] and [`processes`];
-//! - [`rounds`]: in which order, and what is discarded; [`report`] and [`plot`]: the result.
+//! - [`rounds`]: in which order, and what is discarded; [`report`] and [`plot`]: the result;
+//! - [`instructions`]: a program of its own beside all that, the counts that CI compares.
 
 mod crowd;
 mod dialect;
 mod framing;
+mod instructions;
 mod plot;
 mod processes;
 mod report;
@@ -79,8 +81,15 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let arguments = std::env::args_os().skip(1);
+    let result = match std::env::args_os().nth(1) {
+        Some(first) if first == "instructions" => {
+            instructions::run(&instructions::Options::parse_from(arguments))
+        }
+        _ => run(&Options::parse()),
+    };
+    match result {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE
@@ -88,10 +97,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: &Options) -> Result<()> {
+fn run(options: &Options) -> Result<ExitCode> {
     if options.list {
         print_names();
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     let mut size = match (options.quick, options.smoke) {
         (true, _) => Size::quick(),
@@ -123,7 +132,8 @@ fn run(options: &Options) -> Result<()> {
     let results = rounds::measure(&plan, &environment);
     report::write(&options.report, &options.fact, &results)?;
     println!("\n{}", options.report.display());
-    rounds::all_worked(&results)
+    rounds::all_worked(&results)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_names() {

@@ -94,6 +94,17 @@ impl Processes {
         Ok(())
     }
 
+    /// Asks the newest process to stop, and waits until it has ended.
+    pub fn stop_newest(&mut self) -> Result<()> {
+        let Some((name, mut child)) = self.children.pop() else { bail!("no process") };
+        let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        let status = child.wait()?;
+        if !kill.success() || !status.success() {
+            bail!("{name} has ended with {status}:\n{}", self.log_tail(&name));
+        }
+        Ok(())
+    }
+
     /// The end of the log of a process.
     pub fn log_tail(&self, name: &str) -> String {
         let text = fs::read(self.log_path(name)).unwrap_or_default();
@@ -120,6 +131,11 @@ impl Processes {
     /// The resident memory in bytes: the proportional share where pages are shared.
     pub fn memory(&self) -> u64 {
         self.family().keys().map(|pid| process_memory(*pid)).sum()
+    }
+
+    /// The resident memory in bytes of the processes with this name.
+    pub fn memory_of(&self, name: &str) -> u64 {
+        self.family().iter().filter(|(_, own)| *own == name).map(|(pid, _)| process_memory(*pid)).sum()
     }
 
     /// All process ids with the name under which they or their parent were started.

@@ -63,6 +63,9 @@ pub const RETRIES: Metric = cost("refused and repeated", 0);
 pub const MEMORY_IDLE: Metric = cost("KiB per idle peer", 2);
 pub const MEMORY_AFTER_TRAFFIC: Metric = cost("KiB per peer after traffic", 2);
 pub const MEMORY_EMPTY: Metric = cost("MiB without peers", 1);
+pub const REDIS_CPU: Metric = cost("Redis CPU ms/s", 2);
+pub const NODE_CPU: Metric = cost("CPU ms/s per node", 2);
+pub const MEMORY_REDIS: Metric = cost("MiB of Redis", 1);
 pub const IDLE_CPU: Metric = cost("CPU µs/s per idle peer", 3);
 
 /// The numbers of one measurement.
@@ -95,7 +98,7 @@ pub struct Meter {
 pub struct Reading {
     pub seconds: f64,
     pub cpu_seconds: f64,
-    redis_seconds: f64,
+    pub redis_seconds: f64,
     load_seconds: f64,
     pub busy_share: f64,
 }

@@ -52,21 +52,30 @@ const SOCKET_BUDGET_INTERVAL: Duration = Duration::from_secs(5);
 struct NodeMaintenance {
     registry: Weak<RoomRegistry>,
     lease_duration: Duration,
-    /// The live and dead nodes at the last renewal of the lease. A std mutex: held to swap or clone
-    /// the pointer.
-    last_census: Mutex<Arc<NodeCensus>>,
+    /// What the last renewal of the lease has shown. A std mutex: held to swap or clone the pointer.
+    last_renewal: Mutex<Arc<LeaseRenewal>>,
     /// Whether the store may list peers on this node that it does not serve.
     needs_reconcile: AtomicBool,
+}
+
+/// What a renewal of the lease has shown.
+struct LeaseRenewal {
+    /// The live and dead nodes.
+    census: NodeCensus,
+    /// The partitions that are assigned to this node. To find them costs a hash for each partition
+    /// and live node, so it is done only when the live nodes change.
+    partitions: Arc<[usize]>,
 }
 
 /// Starts the background tasks of a node; they end with the registry.
 pub(crate) fn start_maintenance(registry: &Arc<RoomRegistry>, timing: &TimingSettings) {
     let own_census =
         NodeCensus { live_nodes: vec![registry.context().node_id.clone()], ..NodeCensus::default() };
+    let first_renewal = LeaseRenewal { census: own_census, partitions: (0..PARTITIONS).collect() };
     let maintenance = Arc::new(NodeMaintenance {
         registry: Arc::downgrade(registry),
         lease_duration: timing.lease.0,
-        last_census: Mutex::new(Arc::new(own_census)),
+        last_renewal: Mutex::new(Arc::new(first_renewal)),
         needs_reconcile: AtomicBool::new(true),
     });
     let shortest_window = timing.resume_window.0.min(timing.going_window.0);
@@ -81,8 +90,19 @@ pub(crate) fn start_maintenance(registry: &Arc<RoomRegistry>, timing: &TimingSet
 }
 
 impl NodeMaintenance {
-    fn current_census(&self) -> Arc<NodeCensus> {
-        self.last_census.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn last_renewal(&self) -> Arc<LeaseRenewal> {
+        self.last_renewal.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep_census(&self, own_node: &NodeId, census: NodeCensus) {
+        let before = self.last_renewal();
+        let partitions = if census.live_nodes == before.census.live_nodes {
+            before.partitions.clone()
+        } else {
+            assigned_partitions(own_node, &census.live_nodes).into()
+        };
+        let renewal = Arc::new(LeaseRenewal { census, partitions });
+        *self.last_renewal.lock().unwrap_or_else(PoisonError::into_inner) = renewal;
     }
 
     /// Whether leases and deadlines are enforced.
@@ -112,7 +132,7 @@ impl NodeMaintenance {
                         self.needs_reconcile.store(true, Ordering::Relaxed);
                     }
                     was_renewed = true;
-                    *self.last_census.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(census);
+                    self.keep_census(&registry.context().node_id, census);
                 }
                 Err(StoreUnavailable) => tracing::debug!(event = "lease_not_renewed"),
             }
@@ -135,7 +155,7 @@ impl NodeMaintenance {
                 continue;
             }
             // The next round tries again.
-            let _ = self.detach_dead_nodes(&registry, &self.current_census()).await;
+            let _ = self.detach_dead_nodes(&registry, &self.last_renewal()).await;
             if self.needs_reconcile.swap(false, Ordering::Relaxed)
                 && reconcile_own_rooms(&registry).await.is_err()
             {
@@ -148,13 +168,12 @@ impl NodeMaintenance {
     async fn detach_dead_nodes(
         &self,
         registry: &Arc<RoomRegistry>,
-        census: &NodeCensus,
+        renewal: &LeaseRenewal,
     ) -> Result<(), StoreUnavailable> {
-        let context = registry.context();
-        let partitions = assigned_partitions(&context.node_id, &census.live_nodes);
+        let (context, census) = (registry.context(), &renewal.census);
         for dead_node in &census.dead_nodes {
             let mut rooms = Vec::new();
-            for partition in &partitions {
+            for partition in &*renewal.partitions {
                 rooms.extend(context.store.list_rooms_of_node(*partition, dead_node).await?);
             }
             if !rooms.is_empty() {
@@ -201,9 +220,9 @@ impl NodeMaintenance {
                 continue;
             }
             let context = registry.context();
-            let partitions = assigned_partitions(&context.node_id, &self.current_census().live_nodes);
             // The next round polls again after a failure.
-            let due_items = context.store.poll_due_items(&partitions).await.unwrap_or_default();
+            let partitions = &self.last_renewal().partitions;
+            let due_items = context.store.poll_due_items(partitions).await.unwrap_or_default();
             for item in due_items {
                 match item {
                     DueItem::Room(room) => registry.queue_input(&room, RoomInput::CheckDeadlines),

@@ -10,6 +10,7 @@ mod presence;
 mod rooms;
 mod storm;
 mod tokens;
+mod upkeep;
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use anyhow::{Result, bail};
 use crate::{
     sample::{
         CPU_PER_DELIVERY, CPU_PER_JOIN, CPU_PER_OFFER, CPU_PER_OPERATION, EVENTS_PER_SECOND, IDLE_CPU,
-        JOINS_PER_SECOND, MEMORY_IDLE, MESSAGES_PER_SECOND, Metric, P50, P99, SECONDS_ALL, Sample,
+        JOINS_PER_SECOND, MEMORY_IDLE, MESSAGES_PER_SECOND, Metric, P50, P99, REDIS_CPU, SECONDS_ALL, Sample,
         TOKENS_PER_SECOND,
     },
     servers::{Environment, ServerSpec},
@@ -48,6 +49,8 @@ pub struct Size {
     pub storm_peers: usize,
     /// How many peers are in the rooms of which half lose their connections.
     pub presence_peers: usize,
+    /// How many nodes have nothing to do.
+    pub upkeep_nodes: Vec<usize>,
 }
 
 impl Size {
@@ -65,6 +68,7 @@ impl Size {
             rooms: vec![50, 100, 200, 1_000],
             storm_peers: 5_000,
             presence_peers: 2_000,
+            upkeep_nodes: upkeep::NODES.to_vec(),
         }
     }
 
@@ -85,9 +89,13 @@ impl Size {
         }
     }
 
-    /// How often each server is measured in this scenario. Memory varies little.
+    /// How often each server is measured in this scenario. Memory and idle nodes vary little.
     pub fn rounds_of(&self, scenario: Scenario) -> usize {
-        if scenario == Scenario::Idle { self.rounds.div_ceil(2) } else { self.rounds }
+        match scenario {
+            Scenario::Idle => self.rounds.div_ceil(2),
+            Scenario::Upkeep => 1,
+            _ => self.rounds,
+        }
     }
 
     /// Only shows that everything works; the figures mean nothing.
@@ -104,6 +112,7 @@ impl Size {
             rooms: vec![10],
             storm_peers: 40,
             presence_peers: 50,
+            upkeep_nodes: vec![2],
         }
     }
 }
@@ -127,10 +136,11 @@ pub enum Scenario {
     Presence,
     Storm,
     Nodes,
+    Upkeep,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Forward,
         Self::Latency,
         Self::Joins,
@@ -140,6 +150,7 @@ impl Scenario {
         Self::Presence,
         Self::Storm,
         Self::Nodes,
+        Self::Upkeep,
     ];
 
     /// What `--quick` measures.
@@ -157,6 +168,7 @@ impl Scenario {
             Self::Presence => "presence",
             Self::Storm => "storm",
             Self::Nodes => "nodes",
+            Self::Upkeep => "upkeep",
         }
     }
 
@@ -215,6 +227,10 @@ impl Scenario {
                  peers of a pair are at different nodes. All nodes and Redis share the CPUs of the servers, so \
                  with one CPU the cost of a message counts here, not the rate."
             }
+            Self::Upkeep => {
+                "What nodes cost that have nothing to do but to be nodes, with two idle peers each: they renew \
+                 leases, ask for deadlines, read access rules, and check Redis and their topics."
+            }
         }
     }
 
@@ -236,6 +252,7 @@ impl Scenario {
             Self::Presence => vec![format!("{} peers", size.presence_peers)],
             Self::Storm => vec![format!("{} peers", size.storm_peers)],
             Self::Nodes => ["1 node", "2 nodes", "3 nodes"].map(str::to_owned).into(),
+            Self::Upkeep => size.upkeep_nodes.iter().map(|nodes| format!("{nodes} nodes")).collect(),
         }
     }
 
@@ -250,6 +267,7 @@ impl Scenario {
             Self::Rooms => &[CPU_PER_JOIN, CPU_PER_OFFER, CPU_PER_DELIVERY],
             Self::Presence => &[EVENTS_PER_SECOND],
             Self::Storm => &[SECONDS_ALL],
+            Self::Upkeep => &[REDIS_CPU],
         }
     }
 
@@ -264,6 +282,7 @@ impl Scenario {
             _ if spec.name.ends_with("-eddsa") => false,
             Self::Forward | Self::Latency | Self::Idle | Self::Rooms => true,
             Self::Presence => !spec.is_floor() && spec.name != "peerjs",
+            Self::Upkeep => spec.name == "signalbox-redis",
             Self::Storm | Self::Nodes => spec.has_several_nodes(),
         }
     }
@@ -280,6 +299,7 @@ impl Scenario {
             Self::Presence => presence::run(context),
             Self::Storm => storm::run(context),
             Self::Nodes => nodes::run(context, case + 1),
+            Self::Upkeep => upkeep::run(context, context.size.upkeep_nodes[case]),
         }
     }
 }

@@ -4,9 +4,9 @@ mod floors;
 mod matchbox;
 mod peerjs;
 mod redis_script;
-mod signalbox_server;
+pub mod signalbox_server;
 mod socket_io;
-mod tokens;
+pub mod tokens;
 
 use std::{
     net::SocketAddr,
@@ -134,7 +134,7 @@ impl RunningServer {
 }
 
 /// A variable of a process.
-fn variable(name: &str, value: impl ToString) -> (String, String) {
+pub fn variable(name: &str, value: impl ToString) -> (String, String) {
     (name.to_owned(), value.to_string())
 }
 

@@ -39,19 +39,7 @@ pub fn start(
         variable("SIGNALBOX_SESSION_KEY", format!("{}{}", random_hex(), random_hex())),
         variable("SIGNALBOX_API_KEYS", &api_key),
     ];
-    for (name, value) in [
-        ("LIMITS__BURST", "1000000000"),
-        ("LIMITS__RATE", "1000000000"),
-        ("LIMITS__ROOM_PEERS", "1000"),
-        ("LIMITS__CONNECTIONS", "100000"),
-        ("LIMITS__BACKLOG", "10000"),
-        ("LIMITS__BACKLOG_BYTES", "16MiB"),
-        ("LIMITS__OUTBOX", "16MiB"),
-        ("LIMITS__NODE_OUTBOX", "1024MiB"),
-        ("LOG__FILTER", "warn"),
-    ] {
-        variables.push(variable(&format!("SIGNALBOX__{name}"), value));
-    }
+    variables.extend(raised_limits());
     let signer = if options.with_keys {
         let folder = processes.folder.path().join("keys");
         variables.push(variable("SIGNALBOX__AUTH__KEYS_DIR", folder.display()));
@@ -73,6 +61,29 @@ pub fn start(
         addresses.push(address);
     }
     Ok((addresses, Box::new(SignalboxDialect { signer, api_key })))
+}
+
+/// Limits that simulated peers do not reach, as variables of a process.
+pub fn raised_limits() -> Vec<(String, String)> {
+    [
+        ("BURST", "1000000000"),
+        ("RATE", "1000000000"),
+        ("ROOM_PEERS", "1000"),
+        ("CONNECTIONS", "100000"),
+        ("BACKLOG", "10000"),
+        ("BACKLOG_BYTES", "16MiB"),
+        ("OUTBOX", "16MiB"),
+        ("NODE_OUTBOX", "1024MiB"),
+    ]
+    .map(|(name, value)| variable(&format!("SIGNALBOX__LIMITS__{name}"), value))
+    .into_iter()
+    .chain([variable("SIGNALBOX__LOG__FILTER", "warn")])
+    .collect()
+}
+
+/// The messages of a server whose tokens are signed with this secret.
+pub fn dialect_with_secret(secret: &str) -> Box<dyn Dialect> {
+    Box::new(SignalboxDialect { signer: TokenSigner::hs256(secret), api_key: String::new() })
 }
 
 /// Makes a signing key as an operator does.
