@@ -4,9 +4,13 @@
 //! Owns: the alphabets and lengths of docs/PROTOCOL.md, and the creation of random ids. Must not:
 //! know how the names are used.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+
+/// A map by ids or names, with a cheap hash. Its random seed keeps names that a client has chosen from
+/// being put into one bucket.
+pub type IdMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// Why a text is not a valid name. It gives the rule and never repeats the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +87,7 @@ macro_rules! name_type {
             pub fn parse(text: &str) -> Result<Self, InvalidName> {
                 let allowed: fn(u8) -> bool = $allowed;
                 let is_exception = Self::EXCEPTIONS.contains(&text);
-                if ($min..=$max).contains(&text.len()) && text.bytes().all(allowed) && !is_exception {
+                if ($min..=$max).contains(&text.len()) && text.bytes().fold(true, |valid, byte| valid & allowed(byte)) && !is_exception {
                     Ok(Self(<$repr>::from(text)))
                 } else {
                     let exception = concat!("" $(, $exception)?);

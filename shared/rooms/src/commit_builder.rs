@@ -35,9 +35,8 @@ struct PeerEventFrame<'a> {
 }
 
 /// Builds the commit of a decision on `state`. `now` is the time of the decision, milliseconds
-/// since 1970; `accepted_ids` are message ids that the decision accepts.
+/// since 1970; `accepted_ids` are message ids that the decision accepts. It has no feed lines.
 pub fn build_commit(
-    room: &RoomId,
     node: &NodeId,
     now: u64,
     state: &RoomState,
@@ -50,7 +49,6 @@ pub fn build_commit(
         decision.settings_changed || state.version == 0 && (settings.is_created() || settings.kept_until > 0);
     let sanctions = &decision.next_state.sanctions;
     let writes_sanctions = decision.sanctions_changed || state.version == 0 && !sanctions.is_empty();
-    let feed = FeedLineBuilder { room, node, now, state, decision };
     let (before, next) = (&state.members, &decision.next_state.members);
     // A room that the store has forgotten is written as a whole.
     let written: Vec<&PeerId> =
@@ -97,8 +95,19 @@ pub fn build_commit(
             .map(|event| encode_event(event, ends_at))
             .collect(),
         accepted_ids,
-        feed_lines: feed.build_lines(),
+        feed_lines: Vec::new(),
     }
+}
+
+/// Builds the lines that the event feed gets of a decision on `state`.
+pub fn build_feed_lines(
+    room: &RoomId,
+    node: &NodeId,
+    now: u64,
+    state: &RoomState,
+    decision: &Decision,
+) -> Vec<Arc<str>> {
+    FeedLineBuilder { room, node, now, state, decision }.build_lines()
 }
 
 /// The peers that other nodes must resync, by node. This node learns its own from the decision.

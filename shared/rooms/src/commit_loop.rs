@@ -11,7 +11,7 @@ use std::{future::Future, sync::Arc};
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, random_hex};
 
 use crate::{
-    commit_builder::build_commit,
+    commit_builder::{build_commit, build_feed_lines},
     removal::{RemovedPeer, find_removed_peers, removed_peers},
     room::{Decision, InputOutcome, ReplicationId, RoomInput, RoomPolicy, RoomState, decide},
     store::{CommitResult, Delivery, LoadedRoom, RoomStore, StoreUnavailable},
@@ -166,7 +166,10 @@ async fn commit_once<H: CommitHost>(
         });
     }
     let accepted_ids = batch.accepted_ids(&decision);
-    let commit = build_commit(room, node, now, &before, &decision, accepted_ids, &policy);
+    let mut commit = build_commit(node, now, &before, &decision, accepted_ids, &policy);
+    if host.store().has_feed_reader() {
+        commit.feed_lines = build_feed_lines(room, node, now, &before, &decision);
+    }
     match host.store().commit(room, node, &commit).await {
         Ok(CommitResult::Applied(replication_id, deliveries)) => {
             Ok(CommitAttempt::Finished(finish_commit(host, before, decision, replication_id, deliveries)))

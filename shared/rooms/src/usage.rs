@@ -159,10 +159,12 @@ impl MemoryUsageStore {
         let oldest = UtcDay::from_ms(day.plus_days(1).start_ms().saturating_sub(self.retention_ms));
         days.retain(|kept, _| *kept >= oldest.min(day));
         let usage = days.entry(day).or_default();
+        let mut separate_keys = usage.0.keys().filter(|(_, room)| room != OTHER_ROOMS).count();
         for ((caller, room), amount) in amounts {
             let own = (caller.to_string(), room.to_string());
-            let rooms = usage.0.keys().filter(|(_, room)| room != OTHER_ROOMS).count();
-            let is_full = !usage.0.contains_key(&own) && rooms >= self.max_keys;
+            let is_new = !usage.0.contains_key(&own);
+            let is_full = is_new && separate_keys >= self.max_keys;
+            separate_keys += usize::from(is_new && !is_full);
             let key = if is_full { (own.0, OTHER_ROOMS.to_owned()) } else { own };
             let sum = usage.0.entry(key).or_default();
             sum.joins += amount.joins;

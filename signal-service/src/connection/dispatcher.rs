@@ -117,7 +117,7 @@ impl<'a> MessageDispatcher<'a> {
         match frame {
             IncomingFrame::Close(code) => return Err(ReadEnd::ClientClose(code)),
             IncomingFrame::Text(bytes) => {
-                let text = std::str::from_utf8(bytes).map_err(|_| CloseCode::ProtocolError)?;
+                let text = simdutf8::basic::from_utf8(bytes).map_err(|_| CloseCode::ProtocolError)?;
                 if !must_close {
                     return Ok(self.dispatch_text(text, rate));
                 }

@@ -28,8 +28,8 @@ use super::{
 };
 use crate::{
     registry::{
-        ForwardResult, LocalPeer, LocalRoom, MailboxStart, OutgoingMessage, SenderProgress, append_messages,
-        forward_direct,
+        ForwardResult, LocalPeer, LocalRoom, MailboxStart, OutgoingMessage, SenderProgress, append_at_once,
+        append_messages, forward_direct,
     },
     socket_budget::BufferBytes,
 };
@@ -143,6 +143,8 @@ pub(super) struct RequestQueue {
     /// What the queue counts in the budget of the node.
     counted_bytes: BufferBytes,
     call: Option<PendingCall>,
+    /// What follows from a call that was ready at once.
+    finished_call: Option<NextStep>,
     /// Whether the peer must be resynced before the next call.
     needs_resync: bool,
     /// Whether the call in flight is the leave of the peer.
@@ -170,6 +172,7 @@ impl RequestQueue {
             queue: VecDeque::new(),
             queued_bytes: 0,
             call: None,
+            finished_call: None,
             needs_resync: false,
             is_leaving: false,
             ids: MessageIds::new(settled_id),
@@ -238,7 +241,7 @@ impl RequestQueue {
                 if self.confirmed_handle.is_some() && self.may_confirm_alone && self.room.is_store_available()
                 {
                     self.may_confirm_alone = false;
-                    self.start_append(Vec::new(), self.received_seq.unwrap_or(0));
+                    self.start_append(Vec::new(), self.received_seq.unwrap_or(0), answers);
                 }
                 return;
             };
@@ -261,7 +264,7 @@ impl RequestQueue {
             PeerRequest::Forward(message) if goes_direct => self.forward_direct(&message, answers),
             PeerRequest::Forward(message) => {
                 let messages = self.take_batch(message);
-                self.start_append(messages, self.received_seq.unwrap_or(0));
+                self.start_append(messages, self.received_seq.unwrap_or(0), answers);
             }
             // Every earlier request is settled, so the ack is in order.
             PeerRequest::AckDropped { id } => self.acknowledge_id(id, answers),
@@ -334,7 +337,8 @@ impl RequestQueue {
         let acked_seq = self.received_seq.map_or(due_seq, |received| received.max(due_seq));
         let is_free = self.call.is_none() && !self.needs_resync;
         if is_free && acked_seq > self.acked_seq && self.room.is_store_available() {
-            self.start_append(Vec::new(), acked_seq);
+            // Without messages there is nothing to answer.
+            self.start_append(Vec::new(), acked_seq, &mut Vec::new());
         }
     }
 
@@ -358,7 +362,12 @@ impl RequestQueue {
     }
 
     /// Starts an append; one without messages only reports the progress of the peer.
-    fn start_append(&mut self, messages: Vec<OutgoingMessage>, acked_seq: u64) {
+    fn start_append(
+        &mut self,
+        messages: Vec<OutgoingMessage>,
+        acked_seq: u64,
+        answers: &mut Vec<ServerMessage>,
+    ) {
         // An ack never goes back.
         self.acked_seq = self.acked_seq.max(acked_seq);
         self.peer.mark_acknowledged(self.acked_seq);
@@ -367,6 +376,11 @@ impl RequestQueue {
             last_id: self.ids.settled_id(),
             handle_generation: self.confirmed_handle,
         };
+        if let Some(result) = append_at_once(&self.room, &self.peer, progress, &messages) {
+            let next_step = self.handle_append_result(messages, result, answers);
+            self.finished_call = Some(next_step).filter(|step| *step != NextStep::Continue);
+            return;
+        }
         let (room, peer) = (self.room.clone(), self.peer.clone());
         self.call = Some(Box::pin(async move {
             let result = append_messages(&room, &peer, progress, &messages).await;
@@ -403,6 +417,9 @@ impl RequestQueue {
         context: &mut Context<'_>,
         answers: &mut Vec<ServerMessage>,
     ) -> Poll<NextStep> {
+        if let Some(next_step) = self.finished_call.take() {
+            return Poll::Ready(next_step);
+        }
         let Some(call) = &mut self.call else { return Poll::Pending };
         let result = ready!(call.as_mut().poll(context));
         self.call = None;

@@ -13,6 +13,7 @@
 
 use std::{ops::Range, sync::Arc};
 
+use futures_util::FutureExt as _;
 use signalbox_protocol::{ForwardKind, id::PeerId};
 use signalbox_rooms::{
     room::RoomState,
@@ -76,8 +77,16 @@ pub struct SenderProgress {
     pub handle_generation: Option<u64>,
 }
 
-/// The entry to write for a message.
-type RedactionResult = Result<OutgoingEntry, MessageRefusal>;
+/// As [`append_messages`], if the store answers at once. None if it does not: then nothing was done.
+pub fn append_at_once(
+    room: &LocalRoom,
+    sender: &LocalPeer,
+    progress: SenderProgress,
+    messages: &[OutgoingMessage],
+) -> Option<Result<Vec<ForwardResult>, AppendError>> {
+    let answers_at_once = room.context.store.answers_at_once();
+    answers_at_once.then(|| append_messages(room, sender, progress, messages).now_or_never())?
+}
 
 /// Appends the messages of one sender and delivers them to local targets. Returns one result for
 /// each message.
@@ -92,18 +101,25 @@ pub async fn append_messages(
 ) -> Result<Vec<ForwardResult>, AppendError> {
     let mut results = Vec::with_capacity(messages.len());
     for _ in 0..MAX_VIEW_REFRESHES {
-        let (members, redacted) = redact_messages(room, &messages[results.len()..]);
-        let entries = redacted.iter().filter_map(|result| result.as_ref().ok().cloned()).collect();
+        let messages = &messages[results.len()..];
+        let (members, entries, refusals) = redact_messages(room, messages);
         let (batch, appended) = append_batch(room, sender, progress, members, entries).await?;
         let mut written = batch.entries.iter().zip(appended.results);
-        for result in redacted {
-            results.push(match result.map(|_| written.next()) {
-                Err(refused) => ForwardResult::Refused(refused),
-                Ok(Some((_, AppendResult::Stale)) | None) => break,
-                Ok(Some((entry, result))) => deliver_result(room, &sender.id, entry, result),
+        let mut refusals = refusals.into_iter().peekable();
+        let mut is_stale = false;
+        for index in 0..messages.len() {
+            results.push(match refusals.next_if(|(refused, _)| *refused == index) {
+                Some((_, refusal)) => ForwardResult::Refused(refusal),
+                None => match written.next() {
+                    Some((_, AppendResult::Stale)) | None => {
+                        is_stale = true;
+                        break;
+                    }
+                    Some((entry, result)) => deliver_result(room, &sender.id, entry, result),
+                },
             });
         }
-        if results.len() == messages.len() {
+        if !is_stale {
             return Ok(results);
         }
         room.refresh_view().await?;
@@ -130,9 +146,11 @@ async fn append_batch(
         members,
         entries,
     };
-    let timer = room.context.metrics.append_seconds.start_timer();
-    let appended = room.context.store.append(&room.id, &room.context.node_id, &batch).await;
-    timer.observe_duration();
+    let (store, metrics) = (&room.context.store, &room.context.metrics);
+    // The memory of the process takes less time than the measurement.
+    let timer = (!store.answers_at_once()).then(|| metrics.append_seconds.start_timer());
+    let appended = store.append(&room.id, &room.context.node_id, &batch).await;
+    drop(timer);
     if let Err(AppendError::Unavailable(_)) = appended {
         // Entries for local peers may have been written, and this node does not have them.
         room.local_peers().iter().for_each(|peer| peer.mark_uncertain());
@@ -209,7 +227,7 @@ pub fn forward_direct(
     let find_target = |peer: &PeerId| room.find_peer(peer).filter(|peer| peer.accepts_direct_from(sender));
     let targets: Vec<_> = targets.iter().map(find_target).collect::<Option<_>>()?;
     room.context.metrics.direct_messages.inc();
-    let entry = match redact_messages(room, std::slice::from_ref(message)).1.pop()? {
+    let entry = match redact_message(room, room.known_state().as_deref(), message) {
         Ok(entry) => entry,
         Err(refused) => return Some(ForwardResult::Refused(refused)),
     };
@@ -219,17 +237,29 @@ pub fn forward_direct(
     Some(ForwardResult::Written)
 }
 
-/// Redacts each message for its target, all on one version of the room.
+/// Redacts each message for its target, all on one version of the room. The refusals have the indices
+/// of their messages.
 fn redact_messages(
     room: &LocalRoom,
     messages: &[OutgoingMessage],
-) -> (Arc<MemberList>, Vec<RedactionResult>) {
+) -> (Arc<MemberList>, Vec<OutgoingEntry>, Vec<(usize, MessageRefusal)>) {
     let (members, state) = room.members_and_state();
-    let redacted = messages.iter().map(|message| redact_message(room, state.as_deref(), message)).collect();
-    (members, redacted)
+    let (mut entries, mut refusals) = (Vec::with_capacity(messages.len()), Vec::new());
+    for (index, message) in messages.iter().enumerate() {
+        match redact_message(room, state.as_deref(), message) {
+            Ok(entry) => entries.push(entry),
+            Err(refusal) => refusals.push((index, refusal)),
+        }
+    }
+    (members, entries, refusals)
 }
 
-fn redact_message(room: &LocalRoom, state: Option<&RoomState>, message: &OutgoingMessage) -> RedactionResult {
+/// The entry to write for a message.
+fn redact_message(
+    room: &LocalRoom,
+    state: Option<&RoomState>,
+    message: &OutgoingMessage,
+) -> Result<OutgoingEntry, MessageRefusal> {
     let (id, target, body) = (message.id, message.target.clone(), message.body.clone());
     let (Some(payload), MessageTarget::Peer(peer), Some(roles)) =
         (&message.redactable, &message.target, &room.context.relay_only_roles)

@@ -6,8 +6,6 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
-    fmt::{self, Write as _},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,12 +17,13 @@ use actix_http::ws::OpCode;
 use signalbox_config::LimitSettings;
 use signalbox_protocol::{
     CloseCode, ServerMessage,
-    id::{NodeId, PeerId},
+    id::{IdMap, NodeId, PeerId},
 };
 use signalbox_rooms::{
     room::{Member, Permission, ReplicationId},
     store::{Delivery, Entry, EntryKind, MailboxHead, MailboxPage, MailboxReader, OutgoingEntry},
 };
+use smallvec::SmallVec;
 use tokio::{net::TcpStream, time::Instant};
 
 use super::{
@@ -80,7 +79,7 @@ struct DeliveryState {
     unacked: UnackedEntries,
     /// The highest message id delivered of each sender. A message may come twice: directly and
     /// through the mailbox, or through two mailboxes.
-    last_ids: HashMap<PeerId, u64>,
+    last_ids: IdMap<PeerId, u64>,
     /// The replication id under which the store last knew the peer.
     replication_id: ReplicationId,
     /// The last time at which the client had every entry of the mailbox.
@@ -142,7 +141,7 @@ impl LocalPeer {
             inbox: PeerInbox::default(),
             outbox: Outbox::new(socket, limits.outbox.0, counted_bytes.open_buffer()),
             unacked: UnackedEntries::new(limits),
-            last_ids: HashMap::new(),
+            last_ids: IdMap::default(),
             replication_id: ReplicationId::default(),
             last_complete_at: Instant::now(),
             sent_pings: 0,
@@ -460,9 +459,9 @@ impl LocalPeer {
     /// the stored body. A message that the client has already becomes `duplicate`.
     fn push_entry(&self, state: &mut DeliveryState, entry: &Entry) {
         let (seq, rest) = (entry.seq, entry.body.strip_prefix('{').unwrap_or(&entry.body));
-        let mut start = EntryStart::new();
-        // A write into the array cannot fail: it has room for both forms.
-        let _ = write!(start, r#"{{"seq":{seq},"#);
+        let mut start: SmallVec<[u8; 48]> = SmallVec::from_slice(br#"{"seq":"#);
+        start.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
+        start.push(b',');
         match (entry.kind, entry.id) {
             (EntryKind::Forwarded, Some(id)) if !record_message_id(&mut state.last_ids, &entry.from, id) => {
                 let duplicate = ServerMessage::Duplicate { seq, from: entry.from.clone(), id };
@@ -480,11 +479,12 @@ impl LocalPeer {
                 }
             }
             (EntryKind::PeerEvent, _) => {
-                let _ = write!(start, r#""polite":{},"#, self.id.is_polite_toward(&entry.from));
+                let is_polite = self.id.is_polite_toward(&entry.from);
+                start.extend_from_slice(if is_polite { br#""polite":true,"# } else { br#""polite":false,"# });
             }
             (EntryKind::Forwarded | EntryKind::RoomEvent, _) => {}
         }
-        self.push_text(state, start.as_bytes(), rest.as_bytes());
+        self.push_text(state, &start, rest.as_bytes());
     }
 
     /// Sends frames outside the mailbox.
@@ -638,33 +638,8 @@ impl FlushOutbox for LocalPeer {
     }
 }
 
-/// The start of the frame of an entry: at most `{"seq":`, 20 digits and `,"polite":false,`.
-struct EntryStart {
-    bytes: [u8; 48],
-    length: usize,
-}
-
-impl EntryStart {
-    fn new() -> Self {
-        Self { bytes: [0; 48], length: 0 }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
-impl fmt::Write for EntryStart {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.length + text.len();
-        self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.length = end;
-        Ok(())
-    }
-}
-
 /// Records the message id of a sender. Returns whether it is new; ids grow.
-fn record_message_id(last_ids: &mut HashMap<PeerId, u64>, from: &PeerId, id: u64) -> bool {
+fn record_message_id(last_ids: &mut IdMap<PeerId, u64>, from: &PeerId, id: u64) -> bool {
     match last_ids.get_mut(from) {
         Some(last) if id <= *last => false,
         Some(last) => {

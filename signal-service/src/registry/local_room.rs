@@ -14,7 +14,7 @@ use std::{
 
 use signalbox_protocol::{
     LeaveReason,
-    id::{NodeId, PeerId, RoomId, random_hex},
+    id::{IdMap, NodeId, PeerId, RoomId, random_hex},
 };
 use tokio::{
     sync::oneshot,
@@ -51,7 +51,7 @@ pub struct LocalRoom {
 
 #[derive(Default)]
 struct LocalRoomState {
-    peers: HashMap<PeerId, Arc<LocalPeer>>,
+    peers: IdMap<PeerId, Arc<LocalPeer>>,
     /// Connections that ask for a peer and do not own it yet.
     pending_connections: Vec<Arc<LocalPeer>>,
     /// A cached state of the room.

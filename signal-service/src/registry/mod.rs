@@ -18,7 +18,8 @@ mod room_registry;
 mod task_wake;
 
 pub use forward::{
-    ForwardResult, OutgoingMessage, PayloadRange, SenderProgress, append_messages, forward_direct,
+    ForwardResult, OutgoingMessage, PayloadRange, SenderProgress, append_at_once, append_messages,
+    forward_direct,
 };
 pub use local_peer::{LocalPeer, MailboxStart, PendingWork};
 pub use local_room::LocalRoom;

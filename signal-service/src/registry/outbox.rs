@@ -28,8 +28,12 @@ use crate::socket_budget::BufferBytes;
 /// An outbox with more bytes is flushed at once.
 const MAX_COLLECTED_BYTES: usize = 64 * 1024;
 
-/// The number of empty buffers that a thread keeps for its outboxes.
-const MAX_SPARE_BUFFERS: usize = 64;
+/// A new buffer takes the answers and one offer of usual size.
+const MIN_CAPACITY: usize = 2 * 1024;
+
+/// The empty buffers that a thread keeps for its outboxes, in bytes: those of a turn in which many
+/// peers send.
+const MAX_SPARE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A larger buffer is not kept.
 const MAX_SPARE_CAPACITY: usize = 2 * MAX_COLLECTED_BYTES;
@@ -37,7 +41,28 @@ const MAX_SPARE_CAPACITY: usize = 2 * MAX_COLLECTED_BYTES;
 thread_local! {
     /// Empty buffers. An outbox takes one for its first frame and gives it back when all is written,
     /// so an idle connection holds none.
-    static SPARE_BUFFERS: RefCell<Vec<BytesMut>> = RefCell::default();
+    static SPARE_BUFFERS: RefCell<SpareBuffers> = RefCell::default();
+}
+
+#[derive(Default)]
+struct SpareBuffers {
+    buffers: Vec<BytesMut>,
+    bytes: usize,
+}
+
+impl SpareBuffers {
+    fn take(&mut self) -> Option<BytesMut> {
+        let buffer = self.buffers.pop()?;
+        self.bytes -= buffer.capacity();
+        Some(buffer)
+    }
+
+    fn keep(&mut self, buffer: BytesMut) {
+        if buffer.capacity() <= MAX_SPARE_CAPACITY && self.bytes + buffer.capacity() <= MAX_SPARE_BYTES {
+            self.bytes += buffer.capacity();
+            self.buffers.push(buffer);
+        }
+    }
 }
 
 /// The outbox is full, because the client reads too slowly.
@@ -100,7 +125,8 @@ impl Outbox {
             }
         }
         if self.pending.capacity() == 0 {
-            self.pending = SPARE_BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
+            let spare = SPARE_BUFFERS.with_borrow_mut(SpareBuffers::take);
+            self.pending = spare.unwrap_or_else(|| BytesMut::with_capacity(frame_bytes.max(MIN_CAPACITY)));
         }
         self.pending.reserve(frame_bytes);
         write_frame_header(&mut self.pending, op, payload_bytes);
@@ -200,14 +226,7 @@ impl Outbox {
     fn release_buffer(&mut self) {
         let mut buffer = std::mem::take(&mut self.pending);
         buffer.clear();
-        if buffer.capacity() > MAX_SPARE_CAPACITY {
-            return;
-        }
-        SPARE_BUFFERS.with_borrow_mut(|spare| {
-            if spare.len() < MAX_SPARE_BUFFERS {
-                spare.push(buffer);
-            }
-        });
+        SPARE_BUFFERS.with_borrow_mut(|spare| spare.keep(buffer));
     }
 }
 

@@ -7,6 +7,7 @@
 //! above all, are checked many bytes at a time.
 
 use serde_json::value::RawValue;
+use wide::u8x16;
 
 use crate::json_bounds::MAX_DEPTH;
 
@@ -272,7 +273,6 @@ impl<'a> Scanner<'a> {
         let bytes = self.text.as_bytes();
         self.at += 1;
         loop {
-            self.at += plain_length(&bytes[self.at..]);
             match bytes.get(self.at..) {
                 Some([b'"', ..]) => {
                     self.at += 1;
@@ -284,6 +284,7 @@ impl<'a> Scanner<'a> {
                 {
                     self.at += 6;
                 }
+                Some(text @ [b' '..=b'!' | b'#'..=b'[' | b']'.., ..]) => self.at += plain_length(text),
                 // The end of the text, a control character or an unknown escape.
                 _ => return Err(NotAnObject),
             }
@@ -297,16 +298,18 @@ fn closing_bracket(open: u64) -> u8 {
 
 /// The number of bytes before the first quote, backslash or control character.
 fn plain_length(bytes: &[u8]) -> usize {
-    // The compiler makes vector instructions of this loop.
-    let is_plain = |chunk: &[u8; 32]| !chunk.iter().fold(false, |found, byte| found | is_special(*byte));
-    let (chunks, _) = bytes.as_chunks::<32>();
-    let plain_chunks = 32 * chunks.iter().take_while(|chunk| is_plain(chunk)).count();
-    let rest = &bytes[plain_chunks..];
-    plain_chunks + rest.iter().position(|byte| is_special(*byte)).unwrap_or(rest.len())
-}
-
-fn is_special(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    for (index, chunk) in chunks.iter().enumerate() {
+        let bytes = u8x16::new(*chunk);
+        let is_control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+        let special = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | is_control;
+        let special = special.to_bitmask();
+        if special != 0 {
+            return 16 * index + special.trailing_zeros() as usize;
+        }
+    }
+    let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    16 * chunks.len() + rest.iter().position(is_special).unwrap_or(rest.len())
 }
 
 #[cfg(test)]

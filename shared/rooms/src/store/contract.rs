@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use signalbox_protocol::id::{NodeId, PeerId, RoomId, TokenId};
 use signalbox_redis::RedisUnavailable;
+use smallvec::SmallVec;
 
 use crate::room::{
     Member, PeerAttachment, ReplicationId, RoomInstanceId, RoomSettings, RoomState, SanctionList, Tombstone,
@@ -309,7 +310,7 @@ pub struct AppendResults {
 #[derive(Debug)]
 pub enum AppendResult {
     /// Written to every target. The entries are for peers of this node.
-    Written(Vec<Delivery>),
+    Written(SmallVec<[Delivery; 1]>),
     /// This id or a higher one was accepted before. Nothing was written.
     Duplicate,
     /// The target is not in the room.

@@ -129,6 +129,19 @@ impl RoomStore {
         }
     }
 
+    /// Whether feed lines may be read. Other processes read those in Redis.
+    pub fn has_feed_reader(&self) -> bool {
+        match self {
+            Self::Memory(store) => store.has_feed_reader(),
+            Self::Redis(_) => true,
+        }
+    }
+
+    /// Whether every call is ready at its first poll.
+    pub fn answers_at_once(&self) -> bool {
+        matches!(self, Self::Memory(_))
+    }
+
     /// Loads the current state of a room.
     ///
     /// # Errors

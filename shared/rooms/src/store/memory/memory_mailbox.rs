@@ -60,6 +60,10 @@ impl MemoryMailbox {
         if let Some(grant) = &charged_grant {
             *self.charged_bytes.entry(grant.clone()).or_default() += entry.body.len();
         }
+        if self.entries.capacity() == 0 {
+            // Most mailboxes hold one entry at a time.
+            self.entries.reserve_exact(1);
+        }
         self.entries.push_back(StoredEntry { at: now, state, entry: entry.clone(), charged_grant });
         self.drop_expired(now, limits);
         let max_entries = 2 * limits.backlog as usize;
@@ -122,7 +126,9 @@ impl MemoryMailbox {
                 }
             }
         }
-        self.charged_bytes.retain(|_, bytes| *bytes > 0);
+        if !self.charged_bytes.is_empty() {
+            self.charged_bytes.retain(|_, bytes| *bytes > 0);
+        }
         if self.entries.is_empty() && self.entries.capacity() > MAX_SPARE_ENTRIES {
             self.entries = VecDeque::new();
         }

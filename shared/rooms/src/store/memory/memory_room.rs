@@ -3,9 +3,10 @@
 //! Owns: the changes that a commit or a message makes, and the deadline of the room. Must not:
 //! check the version of a commit or the owner of a sender; `mod.rs` does.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use signalbox_protocol::id::{PeerId, TokenId};
+use signalbox_protocol::id::{IdMap, PeerId, TokenId};
+use smallvec::SmallVec;
 
 use super::memory_mailbox::MemoryMailbox;
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 
 pub(super) struct MemoryRoom {
     pub(super) state: RoomState,
-    pub(super) mailboxes: HashMap<PeerId, MemoryMailbox>,
+    pub(super) mailboxes: IdMap<PeerId, MemoryMailbox>,
     pub(super) due_at: u64,
     /// The time at which the room is deleted, milliseconds since 1970.
     pub(super) forget_at: u64,
@@ -145,26 +146,20 @@ impl MemoryRoom {
         };
         let mut has_lagging_target = false;
         for peer in targets {
-            let waits = self.state.members.get(peer).is_some_and(|member| member.waiting);
-            let Some(mailbox) = self.mailboxes.get_mut(peer).filter(|_| !waits) else {
-                return AppendResult::NoSuchPeer;
-            };
+            let Some((mailbox, member)) = self.find_target(peer) else { return AppendResult::NoSuchPeer };
             mailbox.drop_expired(now, limits);
             if mailbox.is_full(limits) {
                 return AppendResult::Backlogged(BacklogBound::Mailbox);
             }
-            has_lagging_target |= self.is_lagging(peer, limits);
+            has_lagging_target |= is_lagging(mailbox, member, limits);
         }
         if has_lagging_target && let Some(bound) = self.exceeded_bound(&batch.token, now, limits) {
             return AppendResult::Backlogged(bound);
         }
-        let mut deliveries = Vec::with_capacity(targets.len());
+        let mut deliveries = SmallVec::with_capacity(targets.len());
         for peer in targets {
-            let is_lagging = has_lagging_target && self.is_lagging(peer, limits);
-            let (Some(mailbox), Some(member)) = (self.mailboxes.get_mut(peer), self.state.members.get(peer))
-            else {
-                continue;
-            };
+            let Some((mailbox, member)) = self.find_target(peer) else { continue };
+            let is_charged = has_lagging_target && is_lagging(mailbox, member, limits);
             let entry = Entry {
                 seq: 0,
                 from: batch.sender.clone(),
@@ -172,7 +167,7 @@ impl MemoryRoom {
                 kind: EntryKind::Forwarded,
                 body: message.body.clone(),
             };
-            let entry = mailbox.append_entry(now, limits, entry, None, is_lagging.then_some(&batch.token));
+            let entry = mailbox.append_entry(now, limits, entry, None, is_charged.then_some(&batch.token));
             let (peer, mailbox_version) = (peer.clone(), member.mailbox_version);
             deliveries.push(Delivery { peer, mailbox_version, entry });
         }
@@ -182,11 +177,10 @@ impl MemoryRoom {
         AppendResult::Written(deliveries)
     }
 
-    /// Whether a peer does not read: it is detached, or much waits for it.
-    fn is_lagging(&self, peer: &PeerId, limits: &StoreLimits) -> bool {
-        let is_detached = self.state.members.get(peer).is_none_or(|member| member.owner().is_none());
-        let waiting = self.mailboxes.get(peer).map_or(0, |mailbox| mailbox.bytes as u64);
-        is_detached || waiting >= limits.lag_bytes
+    /// A peer that may receive messages, with its mailbox.
+    fn find_target(&mut self, peer: &PeerId) -> Option<(&mut MemoryMailbox, &Member)> {
+        let member = self.state.members.get(peer).filter(|member| !member.waiting)?;
+        Some((self.mailboxes.get_mut(peer)?, member))
     }
 
     /// The bound that refuses a message to a peer that does not read.
@@ -201,4 +195,9 @@ impl MemoryRoom {
         let is_exceeded = sum(MemoryMailbox::charged_bytes) >= limits.grant_backlog_bytes;
         is_exceeded.then_some(BacklogBound::Grant)
     }
+}
+
+/// Whether a peer does not read: it is detached, or much waits for it.
+fn is_lagging(mailbox: &MemoryMailbox, member: &Member, limits: &StoreLimits) -> bool {
+    member.owner().is_none() || mailbox.bytes as u64 >= limits.lag_bytes
 }

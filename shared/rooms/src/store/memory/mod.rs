@@ -9,7 +9,6 @@ mod memory_room;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    hash::{BuildHasher, RandomState},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,7 +17,7 @@ use crate::usage::MemoryUsageStore;
 use signalbox_config::LiveValue;
 use signalbox_protocol::{
     clock,
-    id::{NodeId, PeerId, RoomId, random_hex},
+    id::{IdMap, NodeId, PeerId, RoomId, random_hex},
 };
 use signalbox_redis::redis_keys;
 
@@ -38,8 +37,7 @@ const DUE_RETRY_MS: u64 = 2_000;
 /// Rooms and mailboxes in this process.
 pub struct MemoryRoomStore {
     // Std mutexes: held for one operation on a room, never across an await.
-    shards: Vec<Mutex<HashMap<RoomId, MemoryRoom>>>,
-    shard_hasher: RandomState,
+    shards: Vec<Mutex<IdMap<RoomId, MemoryRoom>>>,
     // Locked after a shard or alone. A shard is never locked while this lock is held.
     deadlines: Mutex<BTreeSet<(u64, RoomId)>>,
     /// The rooms that users and API keys have created, and the time until which each is kept. A std mutex: held
@@ -60,16 +58,11 @@ impl MemoryRoomStore {
         let usage =
             Arc::new(MemoryUsageStore::new(limits.usage.max_pairs as usize, limits.usage.retention_ms));
         let limits = LiveValue::new(limits);
-        Self {
-            shards,
-            shard_hasher: RandomState::new(),
-            deadlines,
-            created_rooms,
-            limits,
-            feed,
-            usage,
-            replication_id,
-        }
+        Self { shards, deadlines, created_rooms, limits, feed, usage, replication_id }
+    }
+
+    pub(super) fn has_feed_reader(&self) -> bool {
+        self.feed.as_ref().is_some_and(|feed| feed.receiver_count() > 0)
     }
 
     pub(super) fn usage_book(&self) -> &Arc<MemoryUsageStore> {
@@ -84,8 +77,8 @@ impl MemoryRoomStore {
         self.limits.read(|limits| *limits)
     }
 
-    fn shard(&self, room: &RoomId) -> MutexGuard<'_, HashMap<RoomId, MemoryRoom>> {
-        let shard = self.shard_hasher.hash_one(room) as usize % LOCK_SHARDS;
+    fn shard(&self, room: &RoomId) -> MutexGuard<'_, IdMap<RoomId, MemoryRoom>> {
+        let shard = redis_keys::partition_of_room(room) % LOCK_SHARDS;
         // A panic under the lock was already reported, and the map is still consistent.
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,7 +120,7 @@ impl MemoryRoomStore {
         }
         let room = rooms.entry(name.clone()).or_insert_with(|| MemoryRoom {
             state: RoomState::new(commit.instance_id.clone(), self.replication_id.clone()),
-            mailboxes: HashMap::new(),
+            mailboxes: IdMap::default(),
             due_at: 0,
             forget_at: 0,
         });
@@ -163,9 +156,9 @@ impl MemoryRoomStore {
                 own.acknowledge(batch.acked_seq);
             }
         }
-        let mut results = Vec::with_capacity(batch.entries.len());
+        let (mut results, limits) = (Vec::with_capacity(batch.entries.len()), self.limits());
         for entry in &batch.entries {
-            let result = room.append_message(batch, entry, now, &self.limits());
+            let result = room.append_message(batch, entry, now, &limits);
             let is_stale = matches!(result, AppendResult::Stale);
             results.push(result);
             if is_stale {
@@ -295,7 +288,7 @@ impl MemoryRoomStore {
 
 /// The room. A room that has ended is deleted.
 fn find_live_room<'a>(
-    rooms: &'a mut HashMap<RoomId, MemoryRoom>,
+    rooms: &'a mut IdMap<RoomId, MemoryRoom>,
     name: &RoomId,
     now: u64,
 ) -> Option<&'a mut MemoryRoom> {

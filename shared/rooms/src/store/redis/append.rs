@@ -96,7 +96,7 @@ fn read_result(
     match reply.next_text().as_deref() {
         Some("w") => {
             let kind = EntryKind::Forwarded;
-            Ok(AppendResult::Written(read_deliveries(reply, sender, entry.id, kind, &entry.body)))
+            Ok(AppendResult::Written(read_deliveries(reply, sender, entry.id, kind, &entry.body).into()))
         }
         Some("d") => Ok(AppendResult::Duplicate),
         Some("n") => Ok(AppendResult::NoSuchPeer),
