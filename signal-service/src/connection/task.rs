@@ -71,8 +71,64 @@ pub(super) struct AdmittedConnection {
     pub(super) early_bytes: BytesMut,
 }
 
+/// What a connection has as long as it lives.
+struct OpenConnection {
+    node: Arc<SignalNode>,
+    room: Arc<LocalRoom>,
+    peer: Arc<LocalPeer>,
+    rate: Arc<PeerRate>,
+    socket: Arc<TcpStream>,
+    // Held until the connection has ended.
+    _count: ConnectionCount,
+    _permit: ConnectionPermit,
+}
+
 /// Serves one connection until it ends, on the worker of its room.
-pub(super) async fn run_connection(node: Arc<SignalNode>, admitted: AdmittedConnection, socket: TcpStream) {
+///
+/// An idle connection should take little memory, so what is needed for the first frame is in boxes:
+/// a future keeps space for each local variable of each of its steps.
+pub(super) async fn run_connection(
+    node: Arc<SignalNode>,
+    admitted: Box<AdmittedConnection>,
+    socket: TcpStream,
+) {
+    let (connection, first_step) = open_connection(node, *admitted, socket);
+    let OpenConnection { node, room, peer, rate, socket, .. } = &connection;
+    let (end, has_left) = serve_peer(&connection, first_step).await;
+    rate.end_attachment(&peer.id, peer.epoch());
+    node.admission.peer_rates().keep(&peer.access_subject(), rate);
+    if !has_left && peer.epoch() > 0 {
+        detach_or_leave(room, peer, &end);
+    }
+    // After its last input is queued: a drain must wait for that input, and does not wait for a
+    // room without peers and inputs.
+    room.unregister_connection(peer);
+    match end {
+        ConnectionEnd::ServerClose(code) => {
+            node.registry.context().metrics.count_close(code);
+            tracing::debug!(event = "closing", room = %room.id, peer = %peer.id, reason = code.reason());
+            peer.write_close(code);
+            Box::pin(drain_close(socket, peer)).await;
+        }
+        ConnectionEnd::ClientClose(code) => {
+            peer.echo_close(code);
+            Box::pin(drain_close(socket, peer)).await;
+        }
+        ConnectionEnd::SocketLost | ConnectionEnd::PageClosed => {}
+    }
+}
+
+/// What only the first frame needs.
+struct FirstStep {
+    intent: ConnectIntent,
+    early_bytes: BytesMut,
+}
+
+fn open_connection(
+    node: Arc<SignalNode>,
+    admitted: AdmittedConnection,
+    socket: TcpStream,
+) -> (OpenConnection, Box<FirstStep>) {
     let AdmittedConnection { permit, count, intent, subject, rate, early_bytes } = admitted;
     // Small frames must not wait for each other.
     let _ = socket.set_nodelay(true);
@@ -92,69 +148,45 @@ pub(super) async fn run_connection(node: Arc<SignalNode>, admitted: AdmittedConn
         // The drain began after this connection was admitted, and may have missed it.
         peer.request_close(CloseCode::GoingAway);
     }
-    let (end, has_left) = serve_peer(&node, &room, &peer, intent, &rate, &socket, early_bytes).await;
-    rate.end_attachment(&peer.id, peer.epoch());
-    node.admission.peer_rates().keep(&peer.access_subject(), &rate);
-    if !has_left && peer.epoch() > 0 {
-        detach_or_leave(&room, &peer, &end);
-    }
-    // After its last input is queued: a drain must wait for that input, and does not wait for a
-    // room without peers and inputs.
-    room.unregister_connection(&peer);
-    match end {
-        ConnectionEnd::ServerClose(code) => {
-            context.metrics.count_close(code);
-            tracing::debug!(event = "closing", room = %room.id, peer = %peer.id, reason = code.reason());
-            peer.write_close(code);
-            Box::pin(drain_close(&socket, &peer)).await;
-        }
-        ConnectionEnd::ClientClose(code) => {
-            peer.echo_close(code);
-            Box::pin(drain_close(&socket, &peer)).await;
-        }
-        ConnectionEnd::SocketLost | ConnectionEnd::PageClosed => {}
-    }
-    drop((count, permit));
+    let connection = OpenConnection { node, room, peer, rate, socket, _count: count, _permit: permit };
+    (connection, Box::new(FirstStep { intent, early_bytes }))
 }
 
 /// Joins and serves the peer until the connection ends. Also returns whether the peer has left the
 /// room.
-async fn serve_peer(
-    node: &SignalNode,
-    room: &Arc<LocalRoom>,
-    peer: &Arc<LocalPeer>,
-    intent: ConnectIntent,
-    rate: &Arc<PeerRate>,
-    socket: &Arc<TcpStream>,
-    early_bytes: BytesMut,
-) -> (ConnectionEnd, bool) {
-    let is_first_join = intent.is_first_join();
-    let joined = if is_socket_closed(socket) {
-        Err(ConnectionEnd::SocketLost)
-    } else {
-        // In a box, like the other rare steps: its memory is free again when it has ended, and the
-        // task of an idle connection stays small.
-        Box::pin(join_or_resume(node, room, peer, intent)).await.map_err(ConnectionEnd::ServerClose)
-    };
-    let (end, has_left) = match joined {
-        Ok(joined) => {
-            let is_in_lobby = joined.member.waiting;
-            // In a box, too: each step of the future that moved it would have space for it.
-            let socket = (socket.clone(), early_bytes);
-            let mut task = Box::new(ConnectionTask::new(node, room, peer, joined, socket, rate.clone()));
-            if !is_in_lobby {
-                task.state.start_usage_timer(is_first_join);
-            }
-            task.run_until_end().await
-        }
+async fn serve_peer(connection: &OpenConnection, first_step: Box<FirstStep>) -> (ConnectionEnd, bool) {
+    let (end, has_left) = match Box::pin(join_peer(connection, first_step)).await {
+        Ok(task) => task.run_until_end().await,
         Err(end) => (end, false),
     };
     match end {
         ConnectionEnd::ServerClose(CloseCode::Revoked) => {
+            let OpenConnection { node, room, peer, .. } = connection;
             (ConnectionEnd::ServerClose(Box::pin(find_revoked_reason(node, room, peer)).await), has_left)
         }
         end => (end, has_left),
     }
+}
+
+/// Sends the first frame.
+async fn join_peer(
+    connection: &OpenConnection,
+    first_step: Box<FirstStep>,
+) -> Result<Box<ConnectionTask<'_>>, ConnectionEnd> {
+    let OpenConnection { node, room, peer, rate, socket, .. } = connection;
+    let FirstStep { intent, early_bytes } = *first_step;
+    if is_socket_closed(socket) {
+        return Err(ConnectionEnd::SocketLost);
+    }
+    let is_first_join = intent.is_first_join();
+    let joined = join_or_resume(node, room, peer, intent).await.map_err(ConnectionEnd::ServerClose)?;
+    let is_in_lobby = joined.member.waiting;
+    let socket = (socket.clone(), early_bytes);
+    let mut task = Box::new(ConnectionTask::new(node, room, peer, joined, socket, rate.clone()));
+    if !is_in_lobby {
+        task.state.start_usage_timer(is_first_join);
+    }
+    Ok(task)
 }
 
 /// The removal of a peer also revokes its grant, and this node may learn either first. The store
@@ -335,9 +367,9 @@ impl<'a> ConnectionTask<'a> {
     }
 
     fn dispatch_frames(&mut self) -> Result<(), ReadEnd> {
-        let rate = frame_rate(self.state.node);
+        // One time for all frames of a read: it takes microseconds to handle them.
+        let (rate, now) = (frame_rate(self.state.node), Instant::now());
         loop {
-            let now = Instant::now();
             self.read_paused_until = self.rate.read_pause(rate, now).map(|pause| now + pause);
             if self.read_paused_until.is_some() {
                 self.frame_reader.release_buffer();

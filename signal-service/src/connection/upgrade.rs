@@ -110,14 +110,14 @@ pub(super) async fn handle_upgrade(
     let parts = framed.into_parts();
     let room = node.registry.get_or_create_room(upgrade.request.intent.room_id());
     let (count, other_worker) = worker.place_connection(&room, &node.registry.context().metrics);
-    let admitted = AdmittedConnection {
+    let admitted = Box::new(AdmittedConnection {
         permit: upgrade.permit,
         count,
         intent: upgrade.request.intent,
         subject: upgrade.subject,
         rate: upgrade.rate,
         early_bytes: parts.read_buf,
-    };
+    });
     match other_worker {
         Some(other) => hand_over(node.clone(), room, &other, admitted, parts.io),
         // A task of its own: the state of the dispatcher would otherwise live as long as the
@@ -131,7 +131,7 @@ fn hand_over(
     node: Arc<SignalNode>,
     room: Arc<LocalRoom>,
     worker: &ArbiterHandle,
-    admitted: AdmittedConnection,
+    admitted: Box<AdmittedConnection>,
     socket: TcpStream,
 ) {
     let socket = socket.into_std();
