@@ -8,7 +8,7 @@ use signalbox_http::{json_config, resource};
 
 use crate::{
     AuthState, auth,
-    context::{api_path::ApiPath, resource_guard},
+    context::{access_check::refuse_denied_address, api_path::ApiPath},
     management::{self, event_feed},
     openapi,
 };
@@ -31,7 +31,7 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
             if pattern.starts_with("/.well-known/") {
                 config.service(path);
             } else {
-                config.service(path.wrap(from_fn(resource_guard::refuse_denied_address)));
+                config.service(path.wrap(from_fn(refuse_denied_address)));
             }
         }
         let feed = resource("/ws/events", "GET").route(web::get().to(event_feed::get));
@@ -39,6 +39,6 @@ pub fn configure(state: web::Data<AuthState>) -> impl FnOnce(&mut web::ServiceCo
             .app_data(web::Data::from(context.clone()))
             .app_data(web::Data::from(state.tokens.clone()))
             .app_data(web::Data::from(state.management.clone()))
-            .service(feed.wrap(from_fn(resource_guard::refuse_denied_address)));
+            .service(feed.wrap(from_fn(refuse_denied_address)));
     }
 }

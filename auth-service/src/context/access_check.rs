@@ -1,12 +1,21 @@
-//! The check of the access rules before a token is issued, used or validated.
+//! The check of the access rules: of the address of every request, and before a token is issued, used
+//! or validated.
 //!
-//! Owns: that no token is dated into a second in which a rule revokes tokens. Must not: write a
-//! rule. Next: `signalbox_access` holds the rules.
+//! Owns: that no token is dated into a second in which a rule revokes tokens, and the two paths that
+//! stay open to a denied address: an operator who denied the own address can still lift the rule. Must
+//! not: write a rule. Next: `signalbox_access` holds the rules.
 
 use std::{net::IpAddr, time::Duration};
 
-use actix_web::HttpRequest;
+use actix_web::{
+    Error, HttpRequest, HttpResponse,
+    body::{EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    middleware::Next,
+    web,
+};
 use signalbox_access::{AccessRefusal, AccessSubject, RuleKey};
+use signalbox_http::problem_response;
 use signalbox_protocol::{
     CredentialRoot, clock,
     id::{CallerId, TokenId},
@@ -18,6 +27,32 @@ use super::{
     principal::{DerivedRight, LostRight},
     service_context::ServiceContext,
 };
+
+/// The paths that stay open to a denied address. Both need the scope `security`.
+const EXEMPT_PATHS: [&str; 2] = ["/api/rules", "/api/rules/{key}"];
+
+/// Refuses clients at a denied address: 403 `address_denied`.
+///
+/// # Errors
+/// The errors of the inner service.
+pub(crate) async fn refuse_denied_address(
+    context: web::Data<ServiceContext>,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, Error> {
+    let address = context.client_address(request.request());
+    let denied = address
+        .is_some_and(|address| context.access.rules().denies_address(address, context.access.now_ms()));
+    let is_exempt = request.match_pattern().is_some_and(|pattern| EXEMPT_PATHS.contains(&&*pattern));
+    if !denied || is_exempt {
+        return Ok(next.call(request).await?.map_into_left_body());
+    }
+    let problem = AccessRefusal::AddressDenied.to_problem();
+    context.metrics.unauthorized.with_label_values(&[problem.code]).inc();
+    tracing::info!(target: "signalbox_auth::audit", code = problem.code, "caller_refused");
+    let response: HttpResponse = problem_response(&problem);
+    Ok(request.into_response(response).map_into_right_body())
+}
 
 /// How long before its issue a token is valid already, seconds: the clocks of two machines differ.
 pub(crate) const NOT_BEFORE_SKEW_S: u64 = 10;
@@ -51,7 +86,7 @@ impl ServiceContext {
     }
 
     /// Checks that a token may be issued or used, by the rules that this process has loaded; it
-    /// uses them also while the store is unavailable. `resource_guard.rs` has checked the address.
+    /// uses them also while the store is unavailable. [`refuse_denied_address`] has checked the address.
     ///
     /// # Errors
     /// 401 `token_revoked`, 403 `banned`, 503 `shut_down` or `unavailable`.
