@@ -1,11 +1,15 @@
-//! Makes the files that the binary serves under `/client/`: the modules of `clients/js/src`, all
-//! modules in one file, the types of that file, and the npm package.
+//! Makes the files that the binary serves: the call page, and under `/client/` the modules of
+//! `clients/js/src`, all modules in one file, the types of that file, and the npm package. Beside
+//! each text stands its compressed form.
 //!
-//! Owns: the folder `client` in `OUT_DIR`, which `src/pages.rs` embeds. It needs no Node.js. The
-//! same sources give the same bytes. Next: `build/single_file.rs` and `build/npm_package.rs`.
+//! Owns: the folders `page` and `client` in `OUT_DIR`, which `src/pages.rs` embeds. It needs no
+//! Node.js. The same sources give the same bytes. Next: `build/page.rs`, `build/single_file.rs` and
+//! `build/npm_package.rs`.
 
 #[path = "build/npm_package.rs"]
 mod npm_package;
+#[path = "build/page.rs"]
+mod page;
 #[path = "build/single_file.rs"]
 mod single_file;
 
@@ -18,30 +22,51 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use flate2::{Compression, write::GzEncoder};
+
 /// The module that exports all that the client offers.
 const ENTRY: &str = "all";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../clients/js");
-    let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?).join("client");
-    // A module that was removed must not stay in the binary.
-    if out_dir.exists() {
-        fs::remove_dir_all(&out_dir)?;
-    }
-    fs::create_dir_all(&out_dir)?;
-
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let (package, call_page) = (root.join("clients/js"), root.join("web/call"));
     for name in npm_package::CONTENTS {
         writeln!(io::stdout(), "cargo:rerun-if-changed={}", package.join(name).display())?;
     }
+    writeln!(io::stdout(), "cargo:rerun-if-changed={}", call_page.display())?;
+
     let modules = read_modules(&package.join("src"), ".js")?;
     let types = read_modules(&package.join("types"), ".d.ts")?;
-    for (name, text) in &modules {
-        fs::write(out_dir.join(format!("{name}.js")), text)?;
+    let page = empty_folder("page")?;
+    for (name, text) in page::make_files(&call_page, &modules)? {
+        write_text(&page.join(name), &text)?;
     }
-    fs::write(out_dir.join("signalbox.js"), single_file::join_modules(&modules, ENTRY)?)?;
-    fs::write(out_dir.join("signalbox.d.ts"), single_file::join_types(&types, ENTRY)?)?;
-    fs::write(out_dir.join("signalbox-client.tgz"), npm_package::pack(&package)?)?;
+    let client = empty_folder("client")?;
+    for (name, text) in &modules {
+        write_text(&client.join(format!("{name}.js")), text)?;
+    }
+    write_text(&client.join("signalbox.js"), &single_file::join_modules(&modules, ENTRY)?)?;
+    write_text(&client.join("signalbox.d.ts"), &single_file::join_types(&types, ENTRY)?)?;
+    fs::write(client.join("signalbox-client.tgz"), npm_package::pack(&package)?)?;
     Ok(())
+}
+
+/// A folder in `OUT_DIR`. A file that was removed must not stay in the binary.
+fn empty_folder(name: &str) -> Result<PathBuf, Box<dyn Error>> {
+    let folder = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?).join(name);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// Writes a file, and beside it its compressed form.
+fn write_text(path: &Path, text: &str) -> io::Result<()> {
+    fs::write(path, text)?;
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text.as_bytes())?;
+    fs::write(format!("{}.gz", path.display()), encoder.finish()?)
 }
 
 /// The files of a folder by their name without the suffix.

@@ -4,7 +4,10 @@
 //! forms of `import` and `export` that the client uses are known; any other is an error of the
 //! build.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 type Modules = BTreeMap<String, String>;
 
@@ -28,26 +31,79 @@ pub(crate) fn join_modules(modules: &Modules, entry: &str) -> Result<String, Str
             }
             continue;
         }
-        let mut exports = Vec::new();
-        let _ = writeln!(joined, "\n// {name}.js\nconst {} = /* @__PURE__ */ (() => {{", variable_of(&name));
-        for line in module.lines() {
-            if let Some((names, source)) = parse_import(&name, line)? {
-                let _ = writeln!(
-                    joined,
-                    "const {{ {} }} = {};",
-                    names.replace(" as ", ": "),
-                    variable_of(&source)
-                );
-            } else if let Some(declaration) = line.strip_prefix("export ") {
-                exports.push(declared_name(&name, declaration)?);
-                let _ = writeln!(joined, "{declaration}");
-            } else {
-                let _ = writeln!(joined, "{line}");
-            }
-        }
-        let _ = writeln!(joined, "return {{ {} }};\n}})();", exports.join(", "));
+        write_scope(&mut joined, &name, module)?;
     }
     Ok(joined)
+}
+
+/// The modules that the entries need, as scopes, without comments. The file imports the names of
+/// `elsewhere` from another file that this function made, and exports the modules of its entries.
+pub(crate) fn join_for_page(
+    modules: &Modules,
+    entries: &[&str],
+    elsewhere: Option<(&[&str], &str)>,
+) -> Result<(String, BTreeSet<String>), String> {
+    let mut sorted = Vec::new();
+    let variables =
+        |names: &[&str]| names.iter().map(|name| variable_of(name)).collect::<Vec<_>>().join(", ");
+    let mut joined = String::new();
+    if let Some((names, file)) = elsewhere {
+        sorted.extend(names.iter().map(|name| (*name).to_owned()));
+        let _ = writeln!(joined, "import {{ {} }} from './{file}';", variables(names));
+    }
+    let first = sorted.len();
+    for entry in entries {
+        visit(modules, entry, &mut Vec::new(), &mut sorted)?;
+    }
+    for name in &sorted[first..] {
+        write_scope(&mut joined, name, &modules[name])?;
+    }
+    let _ = writeln!(joined, "export {{ {} }};", variables(entries));
+    Ok((without_comments(&joined)?, sorted.drain(first..).collect()))
+}
+
+/// A module as a function that returns its exports.
+fn write_scope(joined: &mut String, name: &str, module: &str) -> Result<(), String> {
+    let mut exports = Vec::new();
+    let _ = writeln!(joined, "\n// {name}.js\nconst {} = /* @__PURE__ */ (() => {{", variable_of(name));
+    for line in module.lines() {
+        if let Some((names, source)) = parse_import(name, line)? {
+            let _ =
+                writeln!(joined, "const {{ {} }} = {};", names.replace(" as ", ": "), variable_of(&source));
+        } else if let Some(declaration) = line.strip_prefix("export ") {
+            exports.push(declared_name(name, declaration)?);
+            let _ = writeln!(joined, "{declaration}");
+        } else {
+            let _ = writeln!(joined, "{line}");
+        }
+    }
+    let _ = writeln!(joined, "return {{ {} }};\n}})();", exports.join(", "));
+    Ok(())
+}
+
+/// The text without indentation, empty lines, and the comments at the start of a line. A comment in
+/// the middle of a line stays.
+fn without_comments(text: &str) -> Result<String, String> {
+    let mut kept = String::new();
+    let mut in_comment = false;
+    for line in text.lines() {
+        let mut rest = line.trim();
+        if rest.matches('`').count() % 2 == 1 {
+            return Err(format!("write a template in one line: {line}"));
+        }
+        while in_comment || rest.starts_with("/*") {
+            let end = rest.find("*/");
+            in_comment = end.is_none();
+            rest = end.map_or("", |end| rest[end + 2..].trim_start());
+            if in_comment {
+                break;
+            }
+        }
+        if !rest.is_empty() && !rest.starts_with("//") {
+            let _ = writeln!(kept, "{rest}");
+        }
+    }
+    Ok(kept)
 }
 
 /// The declarations that `tsc` makes for each module, each module as a namespace.
@@ -190,7 +246,7 @@ fn replace_type_imports(line: &str) -> String {
 
 /// The variable that stands for a module: `$send_queue`.
 fn variable_of(name: &str) -> String {
-    format!("${}", name.replace('-', "_"))
+    format!("${}", name.replace(['-', '/'], "_"))
 }
 
 #[cfg(test)]
@@ -224,6 +280,28 @@ mod tests {
         let places: Vec<_> = parts.iter().map(|part| joined.find(part)).collect();
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {joined}");
         assert!(!joined.contains("unused"), "{joined}");
+    }
+
+    #[test]
+    fn the_files_of_a_page_share_modules_and_have_no_comments() {
+        let page = modules(&[
+            (
+                "start",
+                "/** Starts. */\nimport { A } from './client/a.js';\nimport { b } from './b.js';\n\n  /** @type {B} */ (b).run(A); // runs\n",
+            ),
+            ("b", "/*\n * Two lines.\n */\nexport const b = 1;\n"),
+            ("unused", "export const unused = 1;\n"),
+        ]);
+        let (joined, used) = join_for_page(&page, &["start"], Some((&["client/a"], "client-0.js"))).unwrap();
+        assert_eq!(
+            joined,
+            "import { $client_a } from './client-0.js';\nconst $b = /* @__PURE__ */ (() => {\nconst b = 1;\nreturn { b };\n})();\n\
+             const $start = /* @__PURE__ */ (() => {\nconst { A } = $client_a;\nconst { b } = $b;\n(b).run(A); // runs\nreturn {  };\n})();\n\
+             export { $start };\n"
+        );
+        assert_eq!(used, ["b", "start"].map(str::to_owned).into());
+        let template = modules(&[("start", "const text = `two\nlines`;\n")]);
+        assert!(join_for_page(&template, &["start"], None).unwrap_err().contains("in one line"));
     }
 
     #[test]

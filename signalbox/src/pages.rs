@@ -1,21 +1,36 @@
 //! The call page and the JavaScript client: files that are embedded in the binary. `build.rs` makes
-//! the files of the client.
+//! them, each text also in its compressed form.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use actix_web::{HttpResponse, Resource, http::header, middleware::DefaultHeaders, web};
+use actix_web::{
+    HttpRequest, HttpResponse, Resource,
+    http::header::{self, AcceptEncoding, Encoding, EntityTag, Header as _, IfNoneMatch},
+    middleware::DefaultHeaders,
+    web,
+};
 use include_dir::{Dir, File, include_dir};
+use sha2::{Digest as _, Sha256};
 use signalbox_http::{not_found, resource};
 
-static CALL_PAGE_FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../web/call");
+static CALL_PAGE_FILES: Dir<'_> = include_dir!("$OUT_DIR/page");
 static CLIENT_FILES: Dir<'_> = include_dir!("$OUT_DIR/client");
 
 /// Everything comes from the same origin, nothing is inline, and no other page may frame a page.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// A new binary may have another file of this name, so the browser asks each time.
+const REVALIDATED: &str = "no-cache";
+
+/// The name of the file has the hash of its content, so it never changes.
+const KEPT: &str = "public, max-age=31536000, immutable";
+
+/// The suffix of a compressed form.
+const COMPRESSED: &str = ".gz";
 
 /// A page may use the camera, the microphone and the screen, and nothing else.
 const PERMISSIONS_POLICY: &str =
@@ -23,12 +38,14 @@ const PERMISSIONS_POLICY: &str =
 
 /// Registers one route for each file.
 pub(crate) fn configure_pages(config: &mut web::ServiceConfig) {
-    for file in collect_files(&CALL_PAGE_FILES) {
+    for file in served_files(&CALL_PAGE_FILES) {
         let path = format!("/{}", file.path().display());
         if path == "/index.html" {
-            config.service(file_resource("/", file));
+            config.service(file_resource("/", &CALL_PAGE_FILES, file, REVALIDATED));
+            config.service(file_resource(&path, &CALL_PAGE_FILES, file, REVALIDATED));
+        } else {
+            config.service(file_resource(&path, &CALL_PAGE_FILES, file, KEPT));
         }
-        config.service(file_resource(&path, file));
     }
     // The client is public, so every site may import it. A wrong path must be readable too: without
     // these headers a browser reports a CORS error in place of the 404.
@@ -36,14 +53,15 @@ pub(crate) fn configure_pages(config: &mut web::ServiceConfig) {
         .add((header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"))
         .add((header::CROSS_ORIGIN_RESOURCE_POLICY, "cross-origin"));
     let mut client = web::scope("/client").default_service(web::to(not_found));
-    for file in collect_files(&CLIENT_FILES) {
-        client = client.service(file_resource(&format!("/{}", file.path().display()), file));
+    for file in served_files(&CLIENT_FILES) {
+        let path = format!("/{}", file.path().display());
+        client = client.service(file_resource(&path, &CLIENT_FILES, file, REVALIDATED));
     }
     config.service(client.wrap(any_site));
 }
 
-/// Writes the files as `configure_pages` serves them: the call page into `folder`, the client into
-/// `folder/client`.
+/// Writes the files as `configure_pages` serves them, with their compressed forms: the call page into
+/// `folder`, the client into `folder/client`.
 ///
 /// # Errors
 /// A file cannot be written.
@@ -51,32 +69,80 @@ pub(crate) fn write_pages(folder: &Path) -> io::Result<()> {
     let write = |path: PathBuf, file: &File<'_>| {
         path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, file.contents()))
     };
-    for file in collect_files(&CALL_PAGE_FILES) {
+    for file in CALL_PAGE_FILES.files() {
         write(folder.join(file.path()), file)?;
     }
-    for file in collect_files(&CLIENT_FILES) {
+    for file in CLIENT_FILES.files() {
         write(folder.join("client").join(file.path()), file)?;
     }
     Ok(())
 }
 
-fn collect_files(dir: &'static Dir<'static>) -> Vec<&'static File<'static>> {
-    let in_subfolders = dir.dirs().flat_map(collect_files);
-    dir.files().chain(in_subfolders).collect()
+/// The files without their compressed forms.
+fn served_files(dir: &'static Dir<'static>) -> impl Iterator<Item = &'static File<'static>> {
+    dir.files().filter(|file| !file.path().to_string_lossy().ends_with(COMPRESSED))
 }
 
-fn file_resource(path: &str, file: &'static File<'static>) -> Resource {
+fn file_resource(
+    path: &str,
+    dir: &'static Dir<'static>,
+    file: &'static File<'static>,
+    cache_control: &'static str,
+) -> Resource {
     let content_type = content_type(file.path());
-    let get = move || async move {
-        HttpResponse::Ok()
+    let plain = Form::new(file);
+    let compressed = dir.get_file(format!("{}{COMPRESSED}", file.path().display())).map(Form::new);
+    let get = move |request: HttpRequest| {
+        let accepted = compressed.as_ref().filter(|_| accepts_gzip(&request));
+        let form = accepted.unwrap_or(&plain);
+        let mut response =
+            if is_unchanged(&request, &form.tag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+        response
             .content_type(content_type)
-            // A new binary may have a new page, so the browser asks each time.
-            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .insert_header((header::CACHE_CONTROL, cache_control))
             .insert_header((header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY))
             .insert_header((header::PERMISSIONS_POLICY, PERMISSIONS_POLICY))
-            .body(file.contents())
+            .insert_header(header::ETag(form.tag.clone()));
+        if compressed.is_some() {
+            response.insert_header((header::VARY, "Accept-Encoding"));
+        }
+        if accepted.is_some() {
+            response.insert_header((header::CONTENT_ENCODING, "gzip"));
+        }
+        let response = response.body(form.bytes);
+        async move { response }
     };
     resource(path, "GET").route(web::get().to(get))
+}
+
+/// One form of a file: plain or compressed.
+#[derive(Clone)]
+struct Form {
+    bytes: &'static [u8],
+    tag: EntityTag,
+}
+
+impl Form {
+    fn new(file: &'static File<'static>) -> Self {
+        let hash: String =
+            Sha256::digest(file.contents()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        Self { bytes: file.contents(), tag: EntityTag::new_strong(hash) }
+    }
+}
+
+fn accepts_gzip(request: &HttpRequest) -> bool {
+    let supported = [Encoding::gzip(), Encoding::identity()];
+    AcceptEncoding::parse(request)
+        .is_ok_and(|accepted| accepted.negotiate(supported.iter()) == Some(Encoding::gzip()))
+}
+
+/// Whether the browser has this form already.
+fn is_unchanged(request: &HttpRequest, tag: &EntityTag) -> bool {
+    match IfNoneMatch::parse(request) {
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(known)) => known.iter().any(|known| known.weak_eq(tag)),
+        Err(_) => false,
+    }
 }
 
 fn content_type(path: &Path) -> &'static str {

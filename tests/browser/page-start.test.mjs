@@ -29,13 +29,32 @@ for (const name of BROWSERS) {
       assert.deepEqual([await browser.closePages(), outside.filter((path) => path !== '/favicon.ico')], [[], []]);
     });
 
+    it('needs four round trips to start: no file waits for another, and none is asked for twice', async () => {
+      const { address, inside } = await startPrefixProxy(site, server.port, '/calls');
+      const started = (page) => until('the page has started', () => page.evaluate(() => document.readyState === 'complete' && document.documentElement.hasAttribute('data-started')));
+      const page = await browser.open(`${address}?room=fine`);
+      await started(page);
+      const files = inside.filter((path) => path !== '/?room=fine').map((path) => path.slice(1));
+      // A round trip to connect, one for the document, which names every file, one for the further
+      // connections, and one for the files: browsers make six connections over HTTP/1.1.
+      const named = await (await fetch(address)).text().then((document) => document.match(/[\w-]+-[0-9a-f]{16}\.\w+/g));
+      assert.deepEqual(files.filter((file) => !named.includes(file)), []);
+      assert.deepEqual([...new Set(files)].sort(), [...files].sort());
+      assert.ok(files.length >= 4 && files.length <= 6, files.join());
+      // Later only the document is asked for.
+      inside.length = 0;
+      await started(await browser.open(`${address}?room=later`));
+      assert.deepEqual(inside, ['/?room=later']);
+      assert.deepEqual(await browser.closePages(), []);
+    });
+
     const problem = (page) => page.evaluate(() => (document.querySelector('#start-problem').hidden ? '' : document.querySelector('#start-problem').innerText));
 
     for (const [what, replaced, says] of [
       ['the syntax of a script is unknown', { '/call.js': 'call it ??=? {' }, /could not start.*Chrome or Edge/s],
-      ['a script of the client is missing', { '/client/room.js': null }, /could not start.*Chrome or Edge/s],
-      ['a script needs what the browser lacks', { '/local-media.js': 'export const LocalMedia = nowhere.LocalMedia;' }, /could not start/],
-      ['there is no WebRTC', { '/dom.js': 'delete globalThis.RTCPeerConnection; export const find = (s) => document.querySelector(s); export function setText() {} export function cloneTemplate() {} export function showStream() {} export function bindToggles() {}' }, /WebRTC is missing or disabled/],
+      ['a script of the client is missing', { '/client.js': null }, /could not start.*Chrome or Edge/s],
+      ['a script needs what the browser lacks', { '/client.js': 'export const $client_room = nowhere.Room; export const $client_token_source = {};' }, /could not start/],
+      ['there is no WebRTC', { '/client.js': 'delete globalThis.RTCPeerConnection; export const $client_room = {}, $client_token_source = {};' }, /WebRTC is missing or disabled/],
     ]) {
       it(`says why it cannot run if ${what}`, async () => {
         const { address } = await startPrefixProxy(site, server.port, '/old', replaced);

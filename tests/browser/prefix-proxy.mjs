@@ -7,19 +7,21 @@ import { connect } from 'node:net';
  * @param {import('./servers.mjs').TestSite} site
  * @param {number} port of Signalbox
  * @param {string} prefix such as `/calls`
- * @param {Record<string, string | null>} [replaced] path below the prefix → script; null is a 404
- * @returns {Promise<{ address: string, outside: string[] }>} the address of the page, and the paths outside the
- *   prefix that were requested
+ * @param {Record<string, string | null>} [replaced] path below the prefix, without the hash of its
+ *   content → script; null is a 404
+ * @returns {Promise<{ address: string, outside: string[], inside: string[] }>} the address of the page, and the
+ *   paths outside and below the prefix that were requested
  */
 export async function startPrefixProxy(site, port, prefix, replaced = {}) {
-  const seen = [];
+  const [seen, inside] = [[], []];
   const server = createServer((request, response) => {
     const path = request.url.startsWith(`${prefix}/`) ? request.url.slice(prefix.length) : undefined;
     if (path === undefined) {
       seen.push(request.url);
       return response.writeHead(404).end();
     }
-    const body = replaced[path];
+    inside.push(path);
+    const body = replaced[path.replace(/-[0-9a-f]{16}(?=\.\w+$)/, '')];
     if (body === null) return response.writeHead(404).end();
     if (body !== undefined) return response.writeHead(200, { 'Content-Type': 'text/javascript' }).end(body);
     const { method, headers } = request;
@@ -41,5 +43,5 @@ export async function startPrefixProxy(site, port, prefix, replaced = {}) {
     server.closeAllConnections();
     server.close();
   });
-  return { address: `http://localhost:${own}${prefix}/`, outside: seen };
+  return { address: `http://localhost:${own}${prefix}/`, outside: seen, inside };
 }

@@ -1,21 +1,24 @@
 // The safety of the page: it runs only its own scripts, stores no token, and shows names as text.
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { SharedBrowser, allSeeEachOther, until } from './person.mjs';
-import { EmbeddedServer, TestSite, repo, startDeployment } from './servers.mjs';
+import { EmbeddedServer, TestSite, startDeployment } from './servers.mjs';
+import { bin } from '../edge/harness.mjs';
 
 const SECRET = randomBytes(32).toString('base64');
 const KEY = randomBytes(32).toString('hex');
 
 /** Returns the addresses of all files that a browser can load. */
-function servedPaths() {
-  const files = (folder) => readdirSync(join(repo, folder), { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const under = (folder, prefix) => files(folder).map((entry) => `${prefix}${join(entry.path, entry.name).slice(join(repo, folder).length + 1)}`);
-  return ['/', ...under('web/call', '/'), ...under('clients/js/src', '/client/'), '/client/signalbox.js', '/client/signalbox.d.ts', '/client/signalbox-client.tgz'];
+function servedPaths(site) {
+  const folder = join(site.dir, 'served');
+  execFileSync(join(bin, 'signalbox'), ['pages', folder]);
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile() && !entry.name.endsWith('.gz'));
+  return ['/', ...files.map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(folder.length))];
 }
 
 /** Runs in the page: returns all data that it stores or shows. */
@@ -109,7 +112,7 @@ for (const [where, start] of [
     it('contains no secret, and neither does any other served file', async () => {
       const { page } = await browser.person();
       const read = await Promise.all(
-        servedPaths().map(async (path) => {
+        servedPaths(site).map(async (path) => {
           const answer = await page.request.get(`${origin}${path}`);
           return { path, status: answer.status(), text: `${JSON.stringify(answer.headers())}\n${await answer.text()}` };
         }),

@@ -3,7 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:http2';
 import { join, relative } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { TestSite, bin, freePort, repo } from './harness.mjs';
@@ -61,15 +63,17 @@ describe('the files under /client/', () => {
 
   it('contain the modules, one file, its types and the package', () => {
     const modules = filesBelow(join(repo, 'clients/js/src'));
-    assert.deepEqual(filesBelow(client), [...modules, 'signalbox-client.tgz', 'signalbox.d.ts', 'signalbox.js'].sort());
+    const texts = [...modules, 'signalbox.d.ts', 'signalbox.js'];
+    assert.deepEqual(filesBelow(client), [...texts, ...texts.map((name) => `${name}.gz`), 'signalbox-client.tgz'].sort());
     for (const name of modules) assert.deepEqual(readFileSync(join(client, name)), readFileSync(join(repo, 'clients/js/src', name)), name);
   });
 
   for (const name of ['binary', 'edge']) {
     it(`may be loaded by every site, and the call page by none: ${name}`, async () => {
-      const [onClient, onPage] = [filesBelow(client).map((path) => `/client/${path}`), filesBelow(pages).filter((path) => !path.startsWith('client/')).map((path) => `/${path}`)];
-      assert.ok(onClient.length > 20 && onPage.length > 10);
-      for (const path of ['/', ...onPage, ...onClient, '/client/nothing.js', '/client/', '/client/sub/nothing.js']) {
+      const files = filesBelow(pages).filter((path) => !path.endsWith('.gz')).map((path) => `/${path}`);
+      const [onClient, onPage] = [files.filter((path) => path.startsWith('/client/')), files.filter((path) => !path.startsWith('/client/'))];
+      assert.ok(onClient.length > 20 && onPage.length > 5);
+      for (const path of ['/', ...onPage, ...onClient, '/client/nothing.js', '/client/', '/client/sub/nothing.js', '/client/room.js.gz']) {
         for (const method of ['GET', 'HEAD']) {
           const { status, headers, bytes } = await servers[name].request(path, { method, headers: { Origin: 'https://app.example' } });
           const isPublic = path.startsWith('/client/');
@@ -81,15 +85,65 @@ describe('the files under /client/', () => {
           if (onClient.includes(path) || onPage.includes(path)) {
             // The list of nginx has an older type for the scripts of the page.
             const type = headers['content-type'].replace('application/javascript', 'text/javascript');
-            assert.deepEqual([status, type, headers['cache-control']], [200, typeOf(path), 'no-cache'], what);
+            // Only a file whose name has the hash of its content may be kept without a question.
+            const [, hash] = /-([0-9a-f]{16})\.\w+$/.exec(path) ?? [];
+            const kept = hash ? 'public, max-age=31536000, immutable' : 'no-cache';
+            assert.equal(hash === undefined, isPublic || path === '/index.html', what);
+            if (hash) assert.equal(createHash('sha256').update(readFileSync(join(pages, path))).digest('hex').slice(0, 16), hash, what);
+            assert.deepEqual([status, type, headers['cache-control']], [200, typeOf(path), kept], what);
             if (bytes && method === 'GET') assert.deepEqual(bytes, readFileSync(join(pages, path)), what);
           } else if (path !== '/') {
             assert.ok([403, 404].includes(status), `${what}: ${status}`);
+            assert.equal(headers['cache-control'], 'no-store', what);
           }
+        }
+      }
+      // After an upgrade a name of the earlier page is unknown, and no browser keeps that answer.
+      for (const path of ['/call-0123456789abcdef.js', '/index.html.gz']) {
+        const { status, headers } = await servers[name].request(path);
+        assert.deepEqual([status, headers['cache-control']], [404, 'no-store'], path);
+      }
+    });
+
+    it(`are compressed if the browser reads gzip, and not sent again: ${name}`, async () => {
+      const texts = filesBelow(pages).filter((path) => path.endsWith('.gz')).map((path) => `/${path.slice(0, -3)}`);
+      assert.ok(texts.length > 30);
+      for (const path of [...texts, '/client/signalbox-client.tgz']) {
+        const isText = texts.includes(path);
+        for (const [accepted, coding] of [['gzip, deflate, br', 'gzip'], ['gzip;q=0', undefined], ['identity', undefined]]) {
+          const request = (headers) => servers[name].request(path, { headers: { 'Accept-Encoding': accepted, ...headers } });
+          const { status, headers, bytes } = await request({});
+          const what = `${path} ${accepted}`;
+          assert.deepEqual([status, headers['content-encoding']], [200, isText ? coding : undefined], what);
+          assert.equal(headers.vary, isText ? 'Accept-Encoding' : undefined, what);
+          // `fetch` has uncompressed the bytes of the binary.
+          if (bytes) assert.deepEqual(bytes, readFileSync(join(pages, path)), what);
+          const again = await request({ 'If-None-Match': headers.etag });
+          assert.deepEqual([again.status, again.headers['cache-control'], again.headers.etag], [304, headers['cache-control'], headers.etag], what);
+          assert.equal((await request({ 'If-None-Match': '"another"' })).status, 200, what);
         }
       }
     });
   }
+
+  it('come from the edge over HTTP/2, all in one connection', async () => {
+    const session = connect(`https://localhost:${servers.edge.tls}`, { ca: site.secret('edge.crt') });
+    after(() => session.close());
+    const get = (path) =>
+      new Promise((resolve, reject) => {
+        const stream = session.request({ ':path': path });
+        let text = '';
+        stream.on('response', (headers) => stream.setEncoding('utf8').on('data', (part) => (text += part)).on('end', () => resolve({ headers, text })));
+        stream.on('error', reject);
+      });
+    const { headers, text } = await get('/');
+    assert.equal(headers[':status'], 200);
+    const names = [...text.matchAll(/(?:href|src)="([\w-]+-[0-9a-f]{16}\.\w+)"/g)].map(([, file]) => file);
+    const answers = await Promise.all([...new Set(names)].map((file) => get(`/${file}`)));
+    assert.ok(answers.length >= 5);
+    for (const answer of answers) assert.deepEqual([answer.headers[':status'], answer.headers['cache-control']], [200, 'public, max-age=31536000, immutable']);
+    assert.equal((await get('/auth/token')).headers[':status'], 200, 'the services get the requests too');
+  });
 
   it('a page with plain HTTP follows the redirect of the edge', async () => {
     const { headers, status } = await fetch(`http://localhost:${servers.edge.plain}/client/signalbox.js`, { redirect: 'manual' });

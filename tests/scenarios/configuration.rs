@@ -309,13 +309,15 @@ async fn served_paths(service: &Process) -> Vec<String> {
         ["/", "/health/live", "/health/ready", "/ws/validate", "/ws/signal", "/ws/events"].map(str::to_owned),
     );
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for (folder, prefix) in [("web/call", ""), ("clients/js/src", "/client")] {
-        for entry in fs::read_dir(root.join(folder)).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_file() {
-                paths.push(format!("{prefix}/{}", entry.file_name().to_str().unwrap()));
-            }
-        }
+    for entry in fs::read_dir(root.join("clients/js/src")).unwrap().map(Result::unwrap) {
+        paths.push(format!("/client/{}", entry.file_name().to_str().unwrap()));
     }
+    // The page names its other files, whose names have a hash.
+    let page = Request::get("/").send(service.address).await.text;
+    let quoted = page.split('"').filter(|text| text.contains('-') && text.contains('.'));
+    let is_file_name =
+        |text: &&str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    paths.extend(quoted.filter(is_file_name).map(|name| format!("/{name}")));
     paths
 }
 

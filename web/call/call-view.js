@@ -5,7 +5,7 @@
 import { ConditionTimers } from './condition-timers.js';
 import { find, setText } from './dom.js';
 import { ModerationPanel } from './moderation-panel.js';
-import * as texts from './page-texts.js';
+import { clientStateText, mediaProblemText, noConnectionText, peerStateText } from './page-texts.js';
 import { PeopleList } from './people-list.js';
 import { shownName } from './person-names.js';
 import { VideoStage } from './video-stage.js';
@@ -149,7 +149,7 @@ export class CallView {
   }
 
   #showMediaProblem() {
-    setText(find('#call-problem'), this.#media.error ? texts.mediaProblemText(this.#media.error) : '');
+    setText(find('#call-problem'), this.#media.error ? mediaProblemText(this.#media.error) : '');
   }
 
   /** Publishes which devices are off, because silence or a dark tile looks like a fault. */
@@ -169,8 +169,8 @@ export class CallView {
     for (const peer of peers.values()) this.#stage.update(peer.peerId, { hidden: !visible.includes(peer), name: this.#nameOf(peer.info), text: this.#peerText(peer) });
     this.#updateOwnTile(this.#nameOf(this.#self));
     const unconnected = this.#unconnectedPeers();
-    const pending = visible.map((peer) => this.#peerText(peer)).find(Boolean) ?? unconnected.map((person) => texts.noConnectionText(this.#nameOf(person)))[0];
-    const general = texts.clientStateText(client.state, visible.length + unconnected.length, this.#wasOpen, this.#lossReason);
+    const pending = visible.map((peer) => this.#peerText(peer)).find(Boolean) ?? unconnected.map((person) => noConnectionText(this.#nameOf(person)))[0];
+    const general = clientStateText(client.state, visible.length + unconnected.length, this.#wasOpen, this.#lossReason);
     if (this.#showsStatus()) setText(this.#status, client.state === 'open' && pending ? pending : general);
     document.body.setAttribute('data-state', client.state);
     this.#showPeople(visible);
@@ -178,7 +178,7 @@ export class CallView {
 
   /** @param {Peer} peer */
   #peerText({ peerId, state, info, relayProblem }) {
-    return texts.peerStateText(state, this.#nameOf(info), this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS), relayProblem);
+    return peerStateText(state, this.#nameOf(info), this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS), relayProblem);
   }
 
   /** Whether to update the status line. A short reconnect during a call is not shown. */
@@ -191,7 +191,7 @@ export class CallView {
   #showPeople(visible) {
     const stateOf = (/** @type {Peer} */ peer) => this.#peerText(peer) || (peer.info.metadata.audio === false ? 'Muted' : 'Connected');
     const others = visible.map((peer) => ({ id: peer.peerId, name: this.#nameOf(peer.info), state: stateOf(peer), actions: this.#moderation.actionsFor(peer) }));
-    const unconnected = this.#unconnectedPeers().map((person) => ({ id: person.peerId, name: this.#nameOf(person), state: texts.noConnectionText(this.#nameOf(person)), actions: [] }));
+    const unconnected = this.#unconnectedPeers().map((person) => ({ id: person.peerId, name: this.#nameOf(person), state: noConnectionText(this.#nameOf(person)), actions: [] }));
     const hasSound = this.#mayPublish() && this.#media.isOn('audio');
     const own = { id: 'self', name: `${this.#nameOf(this.#self)} (you)`, state: hasSound ? 'Connected' : 'Muted', actions: [] };
     const everyone = [own, ...others, ...unconnected];

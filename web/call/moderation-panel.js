@@ -5,7 +5,7 @@
  */
 import { find, setText } from './dom.js';
 import { PeopleList } from './people-list.js';
-import * as texts from './page-texts.js';
+import { actionFailedText, knockText, permissionText } from './page-texts.js';
 
 /**
  * @typedef {import('./client/room.js').Room} Room
@@ -28,7 +28,7 @@ export class ModerationPanel {
     for (const name of /** @type {const} */ (['state', 'joined', 'resumed', 'lobby', 'knock', 'knock-ended', 'room-updated', 'permissions'])) {
       client.on(name, () => this.update(), { signal });
     }
-    client.on('knock', (person) => setText(find('#status'), texts.knockText(nameOf(person))), { signal });
+    client.on('knock', (person) => setText(find('#status'), knockText(nameOf(person))), { signal });
     client.on('notice', ({ message }) => this.#showNotice(message), { signal });
     client.on('permissions', ({ muted = false }) => this.#showPermission(muted), { signal });
     for (const name of /** @type {const} */ (['joined', 'resumed'])) client.on(name, () => this.#showPermission(this.#isMuted), { signal });
@@ -113,7 +113,7 @@ export class ModerationPanel {
   /** @param {Promise<unknown>} action */
   #run(action) {
     setText(find('#call-problem'), '');
-    action.catch((error) => this.#room.client.state !== 'closed' && setText(find('#call-problem'), texts.actionFailedText(error)));
+    action.catch((error) => this.#room.client.state !== 'closed' && setText(find('#call-problem'), actionFailedText(error)));
   }
 
   /** @param {string} message */
@@ -125,7 +125,7 @@ export class ModerationPanel {
   /** @param {boolean} muted */
   #showPermission(muted) {
     this.#isMuted = muted;
-    setText(find('#permission'), texts.permissionText(this.#room.may('publish'), muted));
+    setText(find('#permission'), permissionText(this.#room.may('publish'), muted));
   }
 }
 
