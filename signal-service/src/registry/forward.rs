@@ -171,7 +171,7 @@ fn deliver_result(
     match result {
         AppendResult::Written(deliveries) => {
             mark_missed_targets_stale(room, sender, entry, &deliveries);
-            deliveries.into_iter().for_each(|delivery| room.deliver_entry(delivery));
+            room.deliver_entries(deliveries);
             ForwardResult::Written
         }
         AppendResult::Duplicate => {

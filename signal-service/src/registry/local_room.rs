@@ -16,6 +16,7 @@ use signalbox_protocol::{
     LeaveReason,
     id::{IdMap, NodeId, PeerId, RoomId, random_hex},
 };
+use smallvec::SmallVec;
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep},
@@ -167,17 +168,19 @@ impl LocalRoom {
         (state.members.clone(), state.view.clone())
     }
 
-    /// Delivers an entry that this node wrote.
-    pub(super) fn deliver_entry(&self, delivery: Delivery) {
+    /// Delivers the entries that this node wrote in one call.
+    pub(super) fn deliver_entries(&self, deliveries: impl IntoIterator<Item = Delivery>) {
         let state = self.lock_state();
-        let peer = state.peers.get(&delivery.peer).cloned();
-        let pending = state.pending_connections.iter().filter(|peer| peer.id == delivery.peer);
-        let pending: Vec<_> = pending.cloned().collect();
-        drop(state);
-        pending.iter().for_each(|peer| peer.deliver_entry(delivery.clone()));
-        if let Some(peer) = peer {
-            peer.deliver_entry(delivery);
+        let mut found: SmallVec<[(Arc<LocalPeer>, Delivery); 1]> = SmallVec::new();
+        for delivery in deliveries {
+            let pending = state.pending_connections.iter().filter(|peer| peer.id == delivery.peer);
+            found.extend(pending.map(|peer| (peer.clone(), delivery.clone())));
+            if let Some(peer) = state.peers.get(&delivery.peer) {
+                found.push((peer.clone(), delivery));
+            }
         }
+        drop(state);
+        found.into_iter().for_each(|(peer, delivery)| peer.deliver_entry(delivery));
     }
 
     /// Delivers an entry that another node wrote. After an event of the room the view is loaded.
@@ -187,7 +190,7 @@ impl LocalRoom {
             state.is_view_stale = true;
             self.start_driver(&mut state);
         }
-        self.deliver_entry(delivery);
+        self.deliver_entries([delivery]);
     }
 
     /// Gives the mailbox of a peer a new version. The connection of the peer has ended, and direct
@@ -469,7 +472,7 @@ impl CommitHost for LocalRoom {
         let opened = commit.before.members.is_empty() && !commit.state.members.is_empty();
         self.context.metrics.rooms_opened.inc_by(u64::from(opened));
         self.set_view(commit.state);
-        commit.deliveries.into_iter().for_each(|delivery| self.deliver_entry(delivery));
+        self.deliver_entries(commit.deliveries);
         let changed = commit.resync_peers.iter().filter_map(|peer| self.find_peer(peer));
         changed.for_each(|peer| peer.mark_stale());
     }

@@ -134,31 +134,38 @@ impl MemoryRoom {
         if depends_on_version && batch.members.version != self.state.version {
             return AppendResult::Stale;
         }
-        let others: Vec<PeerId>;
-        let targets = match &message.target {
-            MessageTarget::Peer(peer) => std::slice::from_ref(peer),
+        let mut targets: SmallVec<[Target<'_>; 1]> = SmallVec::new();
+        let (members, mailboxes) = (&self.state.members, &mut self.mailboxes);
+        match &message.target {
+            MessageTarget::Peer(peer) => targets.extend(members.get_key_value(peer)),
+            // The caller's version is the current one, so these are the members that it knows.
             MessageTarget::Room => {
-                let members = batch.members.peers.iter();
-                others = members.filter(|peer| **peer != batch.sender).cloned().collect();
-                &others
+                let is_target = |(peer, member): &Target<'_>| **peer != batch.sender && !member.waiting;
+                targets.extend(members.iter().filter(is_target));
             }
-            MessageTarget::Withheld => &[],
-        };
+            MessageTarget::Withheld => {}
+        }
         let mut has_lagging_target = false;
-        for peer in targets {
-            let Some((mailbox, member)) = self.find_target(peer) else { return AppendResult::NoSuchPeer };
+        if targets.is_empty() && matches!(message.target, MessageTarget::Peer(_)) {
+            return AppendResult::NoSuchPeer;
+        }
+        for (peer, member) in &targets {
+            // A peer in the lobby receives no messages, and the sender must not learn that it is there.
+            let Some(mailbox) = mailboxes.get_mut(peer).filter(|_| !member.waiting) else {
+                return AppendResult::NoSuchPeer;
+            };
             mailbox.drop_expired(now, limits);
             if mailbox.is_full(limits) {
                 return AppendResult::Backlogged(BacklogBound::Mailbox);
             }
             has_lagging_target |= is_lagging(mailbox, member, limits);
         }
-        if has_lagging_target && let Some(bound) = self.exceeded_bound(&batch.token, now, limits) {
+        if has_lagging_target && let Some(bound) = exceeded_bound(mailboxes, &batch.token, now, limits) {
             return AppendResult::Backlogged(bound);
         }
         let mut deliveries = SmallVec::with_capacity(targets.len());
-        for peer in targets {
-            let Some((mailbox, member)) = self.find_target(peer) else { continue };
+        for (peer, member) in targets {
+            let Some(mailbox) = mailboxes.get_mut(peer) else { continue };
             let is_charged = has_lagging_target && is_lagging(mailbox, member, limits);
             let entry = Entry {
                 seq: 0,
@@ -171,30 +178,32 @@ impl MemoryRoom {
             let (peer, mailbox_version) = (peer.clone(), member.mailbox_version);
             deliveries.push(Delivery { peer, mailbox_version, entry });
         }
-        if let (Some(id), Some(own)) = (message.id, self.mailboxes.get_mut(&batch.sender)) {
+        if let (Some(id), Some(own)) = (message.id, mailboxes.get_mut(&batch.sender)) {
             own.last_id = id;
         }
         AppendResult::Written(deliveries)
     }
+}
 
-    /// A peer that may receive messages, with its mailbox.
-    fn find_target(&mut self, peer: &PeerId) -> Option<(&mut MemoryMailbox, &Member)> {
-        let member = self.state.members.get(peer).filter(|member| !member.waiting)?;
-        Some((self.mailboxes.get_mut(peer)?, member))
-    }
+/// A member that receives a message.
+type Target<'a> = (&'a PeerId, &'a Arc<Member>);
 
-    /// The bound that refuses a message to a peer that does not read.
-    fn exceeded_bound(&mut self, token: &TokenId, now: u64, limits: &StoreLimits) -> Option<BacklogBound> {
-        self.mailboxes.values_mut().for_each(|mailbox| mailbox.drop_expired(now, limits));
-        let sum = |bytes: fn(&MemoryMailbox, &str) -> usize| {
-            self.mailboxes.values().map(|mailbox| bytes(mailbox, token.grant()) as u64).sum::<u64>()
-        };
-        if sum(|mailbox, _| mailbox.bytes) >= limits.room_backlog_bytes {
-            return Some(BacklogBound::Room);
-        }
-        let is_exceeded = sum(MemoryMailbox::charged_bytes) >= limits.grant_backlog_bytes;
-        is_exceeded.then_some(BacklogBound::Grant)
+/// The bound that refuses a message to a peer that does not read.
+fn exceeded_bound(
+    mailboxes: &mut IdMap<PeerId, MemoryMailbox>,
+    token: &TokenId,
+    now: u64,
+    limits: &StoreLimits,
+) -> Option<BacklogBound> {
+    mailboxes.values_mut().for_each(|mailbox| mailbox.drop_expired(now, limits));
+    let sum = |bytes: fn(&MemoryMailbox, &str) -> usize| {
+        mailboxes.values().map(|mailbox| bytes(mailbox, token.grant()) as u64).sum::<u64>()
+    };
+    if sum(|mailbox, _| mailbox.bytes) >= limits.room_backlog_bytes {
+        return Some(BacklogBound::Room);
     }
+    let is_exceeded = sum(MemoryMailbox::charged_bytes) >= limits.grant_backlog_bytes;
+    is_exceeded.then_some(BacklogBound::Grant)
 }
 
 /// Whether a peer does not read: it is detached, or much waits for it.
