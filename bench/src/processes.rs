@@ -14,6 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// How long a server may take to start.
@@ -103,6 +104,48 @@ impl Processes {
             bail!("{name} has ended with {status}:\n{}", self.log_tail(&name));
         }
         Ok(())
+    }
+
+    /// Stops all processes, as a debugger does.
+    pub fn stop(&self) -> Result<()> {
+        self.send_signal(Signal::STOP)
+    }
+
+    /// Lets all processes run again.
+    pub fn resume(&self) -> Result<()> {
+        self.send_signal(Signal::CONT)
+    }
+
+    fn send_signal(&self, signal: Signal) -> Result<()> {
+        for (name, child) in &self.children {
+            kill_process(Pid::from_child(child), signal).with_context(|| format!("a signal to {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every thread of the processes sleeps, so nothing is left to do. Returns when that
+    /// was.
+    pub fn wait_until_asleep(&self, limit: Duration, interval: Duration) -> Result<Instant> {
+        let mut threads: Vec<_> =
+            self.children.iter().flat_map(|(_, child)| thread_files(child.id())).collect();
+        let (start, mut asleep_since) = (Instant::now(), None);
+        loop {
+            let now = Instant::now();
+            match (threads.iter().position(|thread| !is_asleep(thread)), asleep_since) {
+                // Twice in a row: a thread may have been woken by one that slept already.
+                (None, Some(since)) => return Ok(since),
+                (None, None) => asleep_since = Some(now),
+                (Some(busy), _) => {
+                    asleep_since = None;
+                    // It is busy the next time, too, and the others need not be read.
+                    threads.swap(0, busy);
+                }
+            }
+            if now - start > limit {
+                bail!("the server has not finished within {limit:?}");
+            }
+            std::thread::sleep(interval);
+        }
     }
 
     /// The end of the log of a process.
@@ -214,6 +257,18 @@ fn process_cpu(pid: u32) -> (f64, HashMap<u32, u64>) {
         }
     }
     (process_ticks(&pid.to_string()), threads)
+}
+
+/// The files with the states of the threads of a process.
+fn thread_files(pid: u32) -> Vec<PathBuf> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.map(|entry| entry.path().join("stat")).collect()
+}
+
+/// Whether a thread waits. One that has ended waits, too.
+fn is_asleep(stat_file: &Path) -> bool {
+    let text = fs::read_to_string(stat_file).unwrap_or_default();
+    text.rsplit_once(") ").is_none_or(|(_, fields)| fields.starts_with('S'))
 }
 
 /// User and system time of a process and of its child processes that have ended, in ticks.

@@ -1,5 +1,6 @@
 //! What is measured, one file for each scenario.
 
+mod cores;
 mod forward;
 mod idle;
 mod joins;
@@ -19,8 +20,8 @@ use anyhow::{Result, bail};
 use crate::{
     sample::{
         CPU_PER_DELIVERY, CPU_PER_JOIN, CPU_PER_OFFER, CPU_PER_OPERATION, EVENTS_PER_SECOND, IDLE_CPU,
-        JOINS_PER_SECOND, MEMORY_IDLE, MESSAGES_PER_SECOND, Metric, P50, P99, REDIS_CPU, SECONDS_ALL, Sample,
-        TOKENS_PER_SECOND,
+        JOINS_PER_SECOND, MEMORY_IDLE, MESSAGES_PER_SECOND, Metric, P50, P99, RATE_OF_ONE, RATE_OF_TWO,
+        REDIS_CPU, SECONDS_ALL, Sample, TOKENS_PER_SECOND,
     },
     servers::{Environment, ServerSpec},
 };
@@ -43,6 +44,8 @@ pub struct Size {
     /// How many peers idle, and for how long.
     pub idle_peers: usize,
     pub idle_time: Duration,
+    /// How many pairs send the bursts of `cores`.
+    pub burst_pairs: usize,
     /// The sizes of the rooms.
     pub rooms: Vec<usize>,
     /// How many peers lose their node at once.
@@ -65,6 +68,7 @@ impl Size {
             joins: 4_000,
             idle_peers: 4_000,
             idle_time: Duration::from_secs(20),
+            burst_pairs: 1_000,
             rooms: vec![50, 100, 200, 1_000],
             storm_peers: 5_000,
             presence_peers: 2_000,
@@ -109,6 +113,7 @@ impl Size {
             joins: 40,
             idle_peers: 40,
             idle_time: Duration::from_millis(200),
+            burst_pairs: 20,
             rooms: vec![10],
             storm_peers: 40,
             presence_peers: 50,
@@ -137,10 +142,11 @@ pub enum Scenario {
     Storm,
     Nodes,
     Upkeep,
+    Cores,
 }
 
 impl Scenario {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Forward,
         Self::Latency,
         Self::Joins,
@@ -151,6 +157,7 @@ impl Scenario {
         Self::Storm,
         Self::Nodes,
         Self::Upkeep,
+        Self::Cores,
     ];
 
     /// What `--quick` measures.
@@ -169,6 +176,7 @@ impl Scenario {
             Self::Storm => "storm",
             Self::Nodes => "nodes",
             Self::Upkeep => "upkeep",
+            Self::Cores => "cores",
         }
     }
 
@@ -231,6 +239,16 @@ impl Scenario {
                 "What nodes cost that have nothing to do but to be nodes, with two idle peers each: they renew \
                  leases, ask for deadlines, read access rules, and check Redis and their topics."
             }
+            Self::Cores => {
+                "How much more two worker threads forward than one, both on all CPUs of the machine. Bursts of \
+                 messages of 1.5 KB between pairs of peers: the load writes a burst while the server is stopped, \
+                 and reads when the server sleeps again. So the load needs no CPU meanwhile, and only this time \
+                 counts, to 0.5 ms of about 40. Trust `2 workers ÷ 1` of one round if the server was busy for \
+                 nearly 100 % with one worker and nearly 200 % with two. Otherwise the machine did something \
+                 else, and the CPU times of a message say what two CPUs could gain at most: 2 × the cost with \
+                 one worker ÷ the cost with two. The rates are not those of `forward`: a burst is spread over \
+                 more sockets, and lets a server join more in one call."
+            }
         }
     }
 
@@ -251,6 +269,10 @@ impl Scenario {
             Self::Rooms => size.rooms.iter().map(|peers| format!("{peers} peers")).collect(),
             Self::Presence => vec![format!("{} peers", size.presence_peers)],
             Self::Storm => vec![format!("{} peers", size.storm_peers)],
+            Self::Cores => cores::WINDOWS
+                .iter()
+                .map(|window| format!("{} pairs × {window} in a burst", size.burst_pairs))
+                .collect(),
             Self::Nodes => ["1 node", "2 nodes", "3 nodes"].map(str::to_owned).into(),
             Self::Upkeep => size.upkeep_nodes.iter().map(|nodes| format!("{nodes} nodes")).collect(),
         }
@@ -268,6 +290,7 @@ impl Scenario {
             Self::Presence => &[EVENTS_PER_SECOND],
             Self::Storm => &[SECONDS_ALL],
             Self::Upkeep => &[REDIS_CPU],
+            Self::Cores => &[RATE_OF_ONE, RATE_OF_TWO],
         }
     }
 
@@ -284,6 +307,7 @@ impl Scenario {
             Self::Presence => !spec.is_floor() && spec.name != "peerjs",
             Self::Upkeep => spec.name == "signalbox-redis",
             Self::Storm | Self::Nodes => spec.has_several_nodes(),
+            Self::Cores => spec.name == "signalbox",
         }
     }
 
@@ -300,6 +324,7 @@ impl Scenario {
             Self::Storm => storm::run(context),
             Self::Nodes => nodes::run(context, case + 1),
             Self::Upkeep => upkeep::run(context, context.size.upkeep_nodes[case]),
+            Self::Cores => cores::run(context, cores::WINDOWS[case]),
         }
     }
 }

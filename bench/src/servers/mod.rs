@@ -97,14 +97,30 @@ impl ServerSpec {
 
     /// Starts the server. `nodes` is the number of processes, for servers that can have several.
     pub fn start(&self, environment: &Environment, nodes: usize) -> Result<RunningServer> {
+        self.start_on(environment, &environment.server_cpus, nodes, None)
+    }
+
+    /// Starts one node with this number of workers on all CPUs of the machine.
+    pub fn start_workers(&self, environment: &Environment, workers: usize) -> Result<RunningServer> {
+        let cpus = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
+        self.start_on(environment, cpus.trim(), 1, Some(workers))
+    }
+
+    fn start_on(
+        &self,
+        environment: &Environment,
+        cpus: &str,
+        nodes: usize,
+        workers: Option<usize>,
+    ) -> Result<RunningServer> {
         let own = |default: &Path| self.binary.clone().unwrap_or_else(|| default.to_owned());
-        let mut processes = Processes::new(&environment.server_cpus)?;
+        let mut processes = Processes::new(cpus)?;
         let (addresses, dialect) = match self.name {
             name if name.starts_with("signalbox") => {
                 let with_redis = name.contains("-redis");
                 let nodes = if with_redis { nodes } else { 1 };
-                let options =
-                    signalbox_server::Options { nodes, with_redis, with_keys: name.ends_with("-eddsa") };
+                let with_keys = name.ends_with("-eddsa");
+                let options = signalbox_server::Options { nodes, workers, with_redis, with_keys };
                 signalbox_server::start(&mut processes, &own(&environment.signalbox), &options)?
             }
             "matchbox" => matchbox::start(&mut processes, &own(&environment.matchbox))?,

@@ -22,6 +22,8 @@ const CONFIRM_EVERY: u64 = 64;
 /// What the name of the server says.
 pub struct Options {
     pub nodes: usize,
+    /// The workers of each node, if not one for each CPU.
+    pub workers: Option<usize>,
     pub with_redis: bool,
     /// Tokens are signed with EdDSA.
     pub with_keys: bool,
@@ -40,6 +42,9 @@ pub fn start(
         variable("SIGNALBOX_API_KEYS", &api_key),
     ];
     variables.extend(raised_limits());
+    if let Some(workers) = options.workers {
+        variables.push(variable("SIGNALBOX__SERVER__WORKERS", workers));
+    }
     let signer = if options.with_keys {
         let folder = processes.folder.path().join("keys");
         variables.push(variable("SIGNALBOX__AUTH__KEYS_DIR", folder.display()));
