@@ -70,6 +70,7 @@ pub const RETRIES: Metric = cost("refused and repeated", 0);
 pub const MEMORY_IDLE: Metric = cost("KiB per idle peer", 2);
 pub const MEMORY_AFTER_TRAFFIC: Metric = cost("KiB per peer after traffic", 2);
 pub const MEMORY_EMPTY: Metric = cost("MiB without peers", 1);
+pub const REDIS_MEMORY_IDLE: Metric = cost("of it KiB of Redis", 2);
 pub const REDIS_CPU: Metric = cost("Redis CPU ms/s", 2);
 pub const NODE_CPU: Metric = cost("CPU ms/s per node", 2);
 pub const MEMORY_REDIS: Metric = cost("MiB of Redis", 1);

@@ -49,9 +49,13 @@ describe('deployment files', () => {
     const explained = findNames(documents, /`((?:signalbox|process)_[a-z_]+)/g);
     for (const name of metrics) assert.ok(explained.has(name), name);
     const existing = new Set([...metrics, 'signalbox_append_seconds_bucket']);
-    for (const name of findNames(documents, /\b(signalbox_[a-z_]+)\b/g)) {
+    for (const name of findNames(documents + read('docs/CAPACITY.md'), /\b(signalbox_[a-z_]+)\b/g)) {
       assert.ok(existing.has(name) || /^signalbox_(auth_|webhooks_)?$/.test(name), `no metric has the name ${name}`);
     }
+  });
+
+  it('scale as their figures say', () => {
+    execFileSync(process.execPath, [join(repo, 'bench/cost-model.mjs'), '--check'], { encoding: 'utf8' });
   });
 
   it('name tests that exist', () => {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     crowd::{Crowd, Observed},
-    sample::{IDLE_CPU, MEMORY_AFTER_TRAFFIC, MEMORY_EMPTY, MEMORY_IDLE, Meter, Sample},
+    sample::{IDLE_CPU, MEMORY_AFTER_TRAFFIC, MEMORY_EMPTY, MEMORY_IDLE, Meter, REDIS_MEMORY_IDLE, Sample},
     swarm::Swarm,
 };
 
@@ -35,6 +35,7 @@ pub fn run(context: &Context<'_>) -> Result<Sample> {
     let settle = SETTLE.min(size.idle_time);
     std::thread::sleep(settle);
     let empty = server.processes.memory() as f64;
+    let empty_redis = server.processes.memory_of("redis");
     let empty_meter = Meter::start(&server);
     std::thread::sleep(size.idle_time / 2);
     let empty_reading = empty_meter.stop(&server);
@@ -44,6 +45,7 @@ pub fn run(context: &Context<'_>) -> Result<Sample> {
     let mut traffic = PairTraffic::new(&server, count)?;
     idle(&mut swarm, &mut crowd, &mut traffic, settle)?;
     let idle_memory = server.processes.memory() as f64;
+    let idle_redis = server.processes.memory_of("redis");
     let meter = Meter::start(&server);
     idle(&mut swarm, &mut crowd, &mut traffic, size.idle_time)?;
     let reading = meter.stop(&server);
@@ -61,6 +63,9 @@ pub fn run(context: &Context<'_>) -> Result<Sample> {
     sample.push(MEMORY_AFTER_TRAFFIC, per_peer(later_memory));
     sample.push(IDLE_CPU, (rate * 1e6 / count as f64).max(0.0));
     sample.push(MEMORY_EMPTY, empty / 1024.0 / 1024.0);
+    if empty_redis > 0 {
+        sample.push(REDIS_MEMORY_IDLE, (idle_redis as f64 - empty_redis as f64) / 1024.0 / count as f64);
+    }
     Ok(sample)
 }
 
