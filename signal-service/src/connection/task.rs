@@ -92,7 +92,7 @@ pub(super) async fn run_connection(
     admitted: Box<AdmittedConnection>,
     socket: TcpStream,
 ) {
-    let (connection, first_step) = open_connection(node, *admitted, socket);
+    let (connection, first_step) = open_connection(node, admitted, socket);
     let OpenConnection { node, room, peer, rate, socket, .. } = &connection;
     let (end, has_left) = serve_peer(&connection, first_step).await;
     rate.end_attachment(&peer.id, peer.epoch());
@@ -126,10 +126,10 @@ struct FirstStep {
 
 fn open_connection(
     node: Arc<SignalNode>,
-    admitted: AdmittedConnection,
+    admitted: Box<AdmittedConnection>,
     socket: TcpStream,
 ) -> (OpenConnection, Box<FirstStep>) {
-    let AdmittedConnection { permit, count, intent, subject, rate, early_bytes } = admitted;
+    let AdmittedConnection { permit, count, intent, subject, rate, early_bytes } = *admitted;
     // Small frames must not wait for each other.
     let _ = socket.set_nodelay(true);
     start_flush_task();
@@ -304,7 +304,7 @@ impl<'a> ConnectionTask<'a> {
                     self.send_answers();
                     return ConnectionEnd::ServerClose(CloseCode::Left);
                 }
-                WakeUp::TokenRefreshed(outcome) => self.answer_refresh(outcome),
+                WakeUp::TokenRefreshed(outcome) => self.answer_refresh(*outcome),
                 WakeUp::Writable => self.state.peer.flush_outbox(),
                 WakeUp::Readable => is_readable = true,
                 WakeUp::SocketLost => return ConnectionEnd::SocketLost,

@@ -22,7 +22,7 @@ pub(super) enum WakeUp {
     /// A store call has finished.
     CallFinished(NextStep),
     /// The refresh of the token has finished.
-    TokenRefreshed(RefreshOutcome),
+    TokenRefreshed(Box<RefreshOutcome>),
     /// The peer has work, or a deadline has passed.
     Work,
     /// The socket takes bytes again.
@@ -58,7 +58,7 @@ pub(super) async fn wait_for_wake_up(
             return Poll::Ready(WakeUp::CallFinished(step));
         }
         if let Poll::Ready(outcome) = state.token.poll_refresh(context) {
-            return Poll::Ready(WakeUp::TokenRefreshed(outcome));
+            return Poll::Ready(WakeUp::TokenRefreshed(Box::new(outcome)));
         }
         if state.peer.poll_work(context).is_ready() {
             return Poll::Ready(WakeUp::Work);

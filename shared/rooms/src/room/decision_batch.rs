@@ -12,6 +12,7 @@ use super::{
     decision::{Decision, RoomEvent, RoomEventKind},
     outcome::InputOutcome,
     room_policy::RoomPolicy,
+    room_settings::RoomSettings,
     room_state::{Member, Permission, RoomState, Tombstone},
     sanction::SanctionList,
 };
@@ -163,7 +164,7 @@ impl<'a> DecisionBatch<'a> {
         }
         if next.members.is_empty() && !next.settings.is_kept(now) {
             // Only tombstones are left of the room.
-            next.settings = Arc::default();
+            next.settings = RoomSettings::shared_default();
             next.sanctions = Arc::default();
         }
     }

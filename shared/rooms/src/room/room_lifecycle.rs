@@ -76,7 +76,7 @@ impl DecisionBatch<'_> {
     pub(super) fn delete_room(&mut self) -> InputOutcome {
         let outcome = self.remove_all_peers(LeaveReason::Ended);
         // A room that has no members and is not kept ends.
-        self.decision.next_state.settings = Arc::default();
+        self.decision.next_state.settings = RoomSettings::shared_default();
         self.decision.settings_changed = true;
         outcome
     }

@@ -1,6 +1,6 @@
 //! The settings of a room.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -114,6 +114,12 @@ impl Default for RoomSettings {
 }
 
 impl RoomSettings {
+    /// The default. All rooms share it, because most have nothing else.
+    pub fn shared_default() -> Arc<Self> {
+        static DEFAULT: LazyLock<Arc<RoomSettings>> = LazyLock::new(Arc::default);
+        DEFAULT.clone()
+    }
+
     /// Whether the API has created the room.
     pub fn is_created(&self) -> bool {
         self.created_at > 0

@@ -178,7 +178,7 @@ impl RoomState {
             read_at: 0,
             ends_at: 0,
             started_at: 0,
-            settings: Arc::default(),
+            settings: RoomSettings::shared_default(),
             members: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             sanctions: Arc::default(),

@@ -4,7 +4,7 @@
 //! decide whether a message is refused; `memory_room` does.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -28,7 +28,7 @@ pub(super) struct MemoryMailbox {
     pub(super) bytes: usize,
     pub(super) entries: VecDeque<StoredEntry>,
     /// Of the bytes that wait, those that were written while the peer did not read, by grant.
-    charged_bytes: HashMap<Arc<str>, usize>,
+    charged_bytes: BTreeMap<Arc<str>, usize>,
 }
 
 /// An entry that waits.
@@ -126,9 +126,7 @@ impl MemoryMailbox {
                 }
             }
         }
-        if !self.charged_bytes.is_empty() {
-            self.charged_bytes.retain(|_, bytes| *bytes > 0);
-        }
+        self.charged_bytes.retain(|_, bytes| *bytes > 0);
         if self.entries.is_empty() && self.entries.capacity() > MAX_SPARE_ENTRIES {
             self.entries = VecDeque::new();
         }

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::memory_mailbox::MemoryMailbox;
 use crate::{
-    room::{Member, PeerAttachment, RoomState, Tombstone},
+    room::{Member, PeerAttachment, RoomSettings, RoomState, Tombstone},
     store::{
         AppendBatch, AppendResult, BacklogBound, Commit, Delivery, Entry, EntryKind, EventEntry,
         MessageTarget, OutgoingEntry, StoreLimits,
@@ -19,7 +19,8 @@ use crate::{
 
 pub(super) struct MemoryRoom {
     pub(super) state: RoomState,
-    pub(super) mailboxes: IdMap<PeerId, MemoryMailbox>,
+    /// In boxes: a map has more places than entries.
+    pub(super) mailboxes: IdMap<PeerId, Box<MemoryMailbox>>,
     pub(super) due_at: u64,
     /// The time at which the room is deleted, milliseconds since 1970.
     pub(super) forget_at: u64,
@@ -44,7 +45,7 @@ impl MemoryRoom {
             (state.started_at, state.ends_at) = (0, 0);
         }
         if commit.ends_room {
-            state.settings = Arc::default();
+            state.settings = RoomSettings::shared_default();
             state.sanctions = Arc::default();
         }
         for (peer, member) in &commit.written_members {
@@ -190,7 +191,7 @@ type Target<'a> = (&'a PeerId, &'a Arc<Member>);
 
 /// The bound that refuses a message to a peer that does not read.
 fn exceeded_bound(
-    mailboxes: &mut IdMap<PeerId, MemoryMailbox>,
+    mailboxes: &mut IdMap<PeerId, Box<MemoryMailbox>>,
     token: &TokenId,
     now: u64,
     limits: &StoreLimits,
