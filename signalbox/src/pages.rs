@@ -95,8 +95,8 @@ fn file_resource(
     let get = move |request: HttpRequest| {
         let accepted = compressed.as_ref().filter(|_| accepts_gzip(&request));
         let form = accepted.unwrap_or(&plain);
-        let mut response =
-            if is_unchanged(&request, &form.tag) { HttpResponse::NotModified() } else { HttpResponse::Ok() };
+        let is_unchanged = is_unchanged(&request, &form.tag);
+        let mut response = if is_unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() };
         response
             .content_type(content_type)
             .insert_header((header::CACHE_CONTROL, cache_control))
@@ -109,7 +109,8 @@ fn file_resource(
         if accepted.is_some() {
             response.insert_header((header::CONTENT_ENCODING, "gzip"));
         }
-        let response = response.body(form.bytes);
+        // The HTTP library would send a body that no client expects after a 304.
+        let response = if is_unchanged { response.finish() } else { response.body(form.bytes) };
         async move { response }
     };
     resource(path, "GET").route(web::get().to(get))

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { Agent, get as httpGet } from 'node:http';
 import { connect } from 'node:http2';
 import { join, relative } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -125,6 +126,22 @@ describe('the files under /client/', () => {
       }
     });
   }
+
+  it('are answered with 304 without a body, so that the connection stays usable', async () => {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    after(() => agent.destroy());
+    const get = (headers) =>
+      new Promise((resolve, reject) => {
+        httpGet(`${origin}/client/room.js`, { agent, headers }, (response) => {
+          const parts = [];
+          response.on('data', (part) => parts.push(part)).on('error', reject);
+          response.on('end', () => resolve({ status: response.statusCode, etag: response.headers.etag, bytes: Buffer.concat(parts).length }));
+        }).on('error', reject);
+      });
+    const { etag } = await get({});
+    for (let round = 0; round < 3; round += 1) assert.deepEqual(await get({ 'If-None-Match': etag }), { status: 304, etag, bytes: 0 });
+    assert.equal((await get({})).status, 200);
+  });
 
   it('come from the edge over HTTP/2, all in one connection', async () => {
     const session = connect(`https://localhost:${servers.edge.tls}`, { ca: site.secret('edge.crt') });
