@@ -1,9 +1,10 @@
 // Click to connected, and to the first frame, in Chromium: two tabs on this machine with fake media.
-// The page is on another origin than the server. Servers alternate.
+// The page is on another origin than the server, or on the same. Servers and origins alternate.
 //   node clicks.mjs SIGNALBOX_BINARY ROUNDS REPORT_FILE CPUS
 import { spawn } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer, request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
@@ -32,27 +33,52 @@ async function start(command, environment, port, path) {
   throw new Error(`${command[0]} is not ready`);
 }
 
-// `/NAME/FILE` is a file of the page with the adapter of that server.
-const site = createServer((request, response) => {
-  const [, name, file] = new URL(request.url, 'http://localhost').pathname.split('/');
-  const paths = { 'page.html': join(here, 'page.html'), 'adapter.js': join(here, `${name}.js`) };
-  paths['peerjs.min.js'] = join(here, 'node_modules/peerjs/dist/peerjs.min.js');
-  if (!paths[file]) return response.writeHead(404).end();
-  return response.writeHead(200, { 'Content-Type': types[file.split('.').at(-1)] }).end(readFileSync(paths[file]));
-});
-await new Promise((resolve) => site.listen(0, '127.0.0.1', resolve));
-const origin = `http://localhost:${site.address().port}`;
+const ports = { signalbox: await freePort(), peerjs: await freePort() };
+const rows = ['signalbox', 'peerjs'].flatMap((name) => [{ name, isSame: false }, { name, isSame: true }]);
+// No server: how fast two tabs of this browser connect at all.
+rows.push({ name: 'free', isSame: true });
 
-const [signalboxPort, peerjsPort] = [await freePort(), await freePort()];
+// A site for each server. `/page/NAME/FILE` is a file of the page with the adapter of that server; any
+// other path is one of the server, for a page on the same origin.
+function startSite(upstream) {
+  const site = createServer((request, response) => {
+    const [, page, name, file] = new URL(request.url, 'http://localhost').pathname.split('/');
+    if (page !== 'page') return forward(upstream, request, response);
+    const paths = { 'page.html': join(here, 'page.html'), 'adapter.js': join(here, `${name}.js`) };
+    paths['peerjs.min.js'] = join(here, 'node_modules/peerjs/dist/peerjs.min.js');
+    if (!paths[file]) return response.writeHead(404).end();
+    return response.writeHead(200, { 'Content-Type': types[file.split('.').at(-1)] }).end(readFileSync(paths[file]));
+  });
+  site.on('upgrade', ({ method, url, rawHeaders }, client) => {
+    const server = connect({ host: '127.0.0.1', port: upstream, noDelay: true });
+    const headers = rawHeaders.map((text, index) => text + (index % 2 ? '\r\n' : ': ')).join('');
+    client.setNoDelay();
+    server.write(`${method} ${url} HTTP/1.1\r\n${headers}\r\n`);
+    for (const [from, to] of [[client, server], [server, client]]) from.on('error', () => to.destroy()).pipe(to);
+  });
+  return new Promise((resolve) => site.listen(0, '127.0.0.1', () => resolve(`http://localhost:${site.address().port}`)));
+}
+
+function forward(port, request, response) {
+  const { method, url: path, headers } = request;
+  const forwarded = httpRequest({ host: '127.0.0.1', port, method, path, headers, agent: false }, (answer) => {
+    response.writeHead(answer.statusCode, answer.headers);
+    answer.pipe(response);
+  });
+  forwarded.on('error', () => response.destroy());
+  request.pipe(forwarded);
+}
+
+const sites = { signalbox: await startSite(ports.signalbox), peerjs: await startSite(ports.peerjs) };
 const settings = {
-  SIGNALBOX_LISTEN: `127.0.0.1:${signalboxPort}`,
-  SIGNALBOX__SERVER__ALLOWED_ORIGINS: origin,
+  SIGNALBOX_LISTEN: `127.0.0.1:${ports.signalbox}`,
+  SIGNALBOX__SERVER__ALLOWED_ORIGINS: sites.signalbox,
   SIGNALBOX__AUTH__GUESTS: 'true',
   SIGNALBOX__LOG__FILTER: 'warn',
 };
 const servers = {
-  signalbox: await start([signalbox], settings, signalboxPort, '/health/ready'),
-  peerjs: await start(['node', join(here, 'peerjs.mjs')], { PORT: String(peerjsPort) }, peerjsPort, '/'),
+  signalbox: await start([signalbox], settings, ports.signalbox, '/health/ready'),
+  peerjs: await start(['node', join(here, 'peerjs.mjs')], { PORT: String(ports.peerjs) }, ports.peerjs, '/'),
 };
 
 const browser = await chromium.launch({
@@ -64,12 +90,13 @@ const browser = await chromium.launch({
   ],
 });
 
-async function measure(name, round) {
+async function measure({ name, isSame }, round) {
   const context = await browser.newContext();
+  const site = sites[name] ?? sites.signalbox;
   const open = async (side) => {
     const page = await context.newPage();
-    const query = new URLSearchParams({ server: servers[name], room: `bench-${name}-${round}`, side });
-    await page.goto(`${origin}/${name}/page.html?${query}`);
+    const query = new URLSearchParams({ server: isSame ? site : servers[name], room: `bench-${name}-${isSame}-${round}`, side });
+    await page.goto(`${site}/page/${name}/page.html?${query}`);
     await page.waitForFunction(() => window.isReady);
     return page;
   };
@@ -82,29 +109,31 @@ async function measure(name, round) {
   return times;
 }
 
-const results = { signalbox: [], peerjs: [] };
+const title = ({ name, isSame }) => (name === 'free' ? 'no server (two tabs)' : `${name}, ${isSame ? 'same' : 'other'} origin`);
+const results = new Map(rows.map((row) => [row, []]));
 try {
   for (let round = 0; round <= Number(rounds); round += 1) {
-    for (const name of Object.keys(results)) {
-      const times = await measure(name, round);
+    for (const row of rows) {
+      const times = await measure(row, round);
       // The first round warms the browser up.
-      if (round > 0) results[name].push(times);
-      console.log(`  ${name.padEnd(24)} ${round}: connected ${times.connected.toFixed(0)} ms · first frame ${times.firstFrame.toFixed(0)} ms`);
+      if (round > 0) results.get(row).push(times);
+      console.log(`  ${title(row).padEnd(24)} ${round}: connected ${times.connected.toFixed(0)} ms · first frame ${times.firstFrame.toFixed(0)} ms`);
     }
   }
 } finally {
   await browser.close();
   for (const child of children) child.kill('SIGKILL');
-  site.close();
 }
 
-const cell = (name, key) => {
-  const values = results[name].map((times) => times[key]).sort((a, b) => a - b);
+const cell = (row, key) => {
+  const values = results.get(row).map((times) => times[key]).sort((a, b) => a - b);
   const number = (value) => value.toFixed(0);
   return `${number(values[Math.floor(values.length / 2)])} (${number(values[0])}–${number(values.at(-1))})`;
 };
-const rows = Object.keys(results).map((name) => `| ${name} | ${cell(name, 'connected')} | ${cell(name, 'firstFrame')} | ${rounds} |`);
+const lines = rows.map((row) => `| ${title(row)} | ${cell(row, 'connected')} | ${cell(row, 'firstFrame')} | ${rounds} |`);
 const about =
-  'Two tabs of Chromium on this machine with fake media; the page is on another origin than the server, and has its ' +
-  'media before the click. The click connects to the server, and the other tab waits there already.';
-writeFileSync(report, `## browser\n\n${about}\n\n| server | click to connected ms | to first frame ms | rounds |\n|---|---:|---:|---|\n${rows.join('\n')}\n`);
+  'Two tabs of Chromium on this machine with fake media; the page has the library and its media before the click. ' +
+  'The click connects to the server, and the other tab waits there already. Without a server, the two tabs exchange ' +
+  'the same messages through a channel of the browser.';
+writeFileSync(report, `## browser\n\n${about}\n\n| server | click to connected ms | to first frame ms | rounds |\n|---|---:|---:|---|\n${lines.join('\n')}\n`);
+process.exit();
