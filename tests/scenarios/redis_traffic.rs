@@ -107,6 +107,56 @@ async fn a_message_costs_one_redis_round_trip() {
     }
 }
 
+/// The calls so far of commands that a script on a room uses, and that a node never sends while its
+/// peers are idle.
+async fn script_calls(cluster: &TestCluster) -> u64 {
+    const COMMANDS: [&str; 12] = [
+        "hget",
+        "hmget",
+        "hset",
+        "hdel",
+        "hincrby",
+        "hkeys",
+        "xadd",
+        "xtrim",
+        "xrange",
+        "xrevrange",
+        "spublish",
+        "pexpire",
+    ];
+    let mut redis = cluster.redis.as_ref().unwrap().connect().await;
+    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut redis).await.unwrap();
+    let calls = |line: &str| {
+        let (name, values) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        let calls = values.split(',').next()?.parse::<u64>().ok()?;
+        COMMANDS.contains(&name).then_some(calls)
+    };
+    stats.lines().filter_map(calls).sum()
+}
+
+/// TIME, HMGET, XADD, HSET and SPUBLISH. The `received` of a peer costs none with its next message.
+#[tokio::test]
+async fn a_message_costs_five_calls_in_redis() {
+    const MESSAGES: usize = 1_000;
+    let fast = [("LIMITS__RATE", "100000"), ("LIMITS__BURST", "100000")];
+    let cluster = TestCluster::start(StoreKind::Redis(2), &fast).await;
+    let room = cluster.room("r");
+    let alice = room.join_on(&cluster.nodes[0], "alice").await;
+    let bob = room.join_on(&cluster.nodes[1], "bob").await;
+    alice.next_of_type("peer-joined").await;
+    let before = script_calls(&cluster).await;
+    for n in 0..MESSAGES / 2 {
+        alice.message(&bob, json!(n)).await;
+        bob.next_message().await;
+        bob.message(&alice, json!(n)).await;
+        alice.next_message().await;
+    }
+    // Each call of the script begins with TIME, which nodes also use for other scripts.
+    let calls = 1.0 + (script_calls(&cluster).await - before) as f64 / MESSAGES as f64;
+    // A PEXPIRE every two seconds, and acknowledgements that ride on no message.
+    assert!(calls <= 5.1, "{calls:.2} calls for a message");
+}
+
 /// A mailbox may expire while its room is silent, because the next message creates it again.
 #[tokio::test]
 async fn a_silent_room_outlives_the_ttl_of_its_mailboxes() {

@@ -259,10 +259,14 @@ pub(crate) fn sample_topic(kind: TopicKind) -> String {
     format!("{}:-", kind.topic_in(0))
 }
 
+/// The format of a room in Redis. A release with another format does not read the rooms of this one.
+const ROOM_FORMAT: u32 = 2;
+
 /// The room hash: instance, replication id, version, members and their counters. TTL: the longest
 /// life of the room and the resume window.
 pub fn room_key(room: &RoomId) -> String {
-    KeyKind::Room.named_key_in(partition_of_room(room), room)
+    let (kind, tag) = (KeyKind::Room.prefix(), HASH_TAGS[partition_of_room(room)]);
+    format!("{kind}{ROOM_FORMAT}:{{{tag}}}:{room}")
 }
 
 /// The mailbox stream of one peer. TTL: the resume window and three leases.

@@ -7,7 +7,7 @@
 use std::{
     ops::{Deref, DerefMut},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -44,9 +44,9 @@ const FULL_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// A script that could write and does not: a server that refuses writes refuses it.
 static PROBE_WRITES: RedisScript = RedisScript::new("return 1").with_flags("");
 
-/// Between two looks at the memory of a server. A few clients can fill a quarter of a small server
-/// in a second.
-const MEMORY_INTERVAL: Duration = Duration::from_millis(100);
+/// Between two looks at the memory and the replication id of a server. A few clients can fill a
+/// quarter of a small server in a second; docs/decisions/0017 says what depends on the id.
+const STATE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How long a check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -64,9 +64,18 @@ const FIRST_RECONNECT_WAIT: Duration = Duration::from_millis(50);
 enum ConnectionState {
     /// Never connected. A request may wait for the first connection.
     Opening,
-    Connected(MultiplexedConnection),
+    Connected(SharedConnection),
     /// Known to be lost. Requests fail at once.
     Lost,
+}
+
+/// The shared connection. A server that restarts ends it, so the id changes only with a promotion of
+/// the server.
+#[derive(Clone)]
+pub(crate) struct SharedConnection {
+    connection: MultiplexedConnection,
+    /// The id of the server's history of writes, as the server gave it last on this connection.
+    replication_id: Arc<str>,
 }
 
 /// A new connection to a master, with the scripts loaded.
@@ -103,8 +112,18 @@ pub(crate) enum ConnectionKind {
 
 /// A connection for one request.
 pub(crate) enum ShardConnection {
-    Shared(MultiplexedConnection),
+    Shared(SharedConnection),
     Pooled(deadpool_redis::Connection),
+}
+
+impl ShardConnection {
+    /// The replication id of the server at the end of this connection; empty if it was not asked.
+    pub(crate) fn replication_id(&self) -> &str {
+        match self {
+            Self::Shared(shared) => &shared.replication_id,
+            Self::Pooled(_) => "",
+        }
+    }
 }
 
 impl Deref for ShardConnection {
@@ -112,7 +131,7 @@ impl Deref for ShardConnection {
 
     fn deref(&self) -> &MultiplexedConnection {
         match self {
-            Self::Shared(connection) => connection,
+            Self::Shared(shared) => &shared.connection,
             Self::Pooled(connection) => connection,
         }
     }
@@ -121,7 +140,7 @@ impl Deref for ShardConnection {
 impl DerefMut for ShardConnection {
     fn deref_mut(&mut self) -> &mut MultiplexedConnection {
         match self {
-            Self::Shared(connection) => connection,
+            Self::Shared(shared) => &mut shared.connection,
             Self::Pooled(connection) => connection,
         }
     }
@@ -139,8 +158,6 @@ pub(crate) struct RedisShard {
     loaded_scripts: AtomicUsize,
     /// The number of the [`MemoryLevel`].
     memory_level: AtomicU8,
-    // A std mutex: held to compare and replace.
-    replication_id: Mutex<String>,
 }
 
 impl RedisShard {
@@ -154,7 +171,6 @@ impl RedisShard {
             retired: AtomicBool::new(false),
             loaded_scripts: AtomicUsize::new(0),
             memory_level: AtomicU8::new(MemoryLevel::Normal.number()),
-            replication_id: Mutex::default(),
         }
     }
 
@@ -190,7 +206,7 @@ impl RedisShard {
         taken.map(ShardConnection::Pooled).map_err(RequestFailure::Refused)
     }
 
-    async fn shared_connection(&self, end: Instant) -> Option<MultiplexedConnection> {
+    async fn shared_connection(&self, end: Instant) -> Option<SharedConnection> {
         if let ConnectionState::Connected(connection) = &*self.state.borrow() {
             return Some(connection.clone());
         }
@@ -236,7 +252,10 @@ impl RedisShard {
     }
 
     pub(crate) fn has_history(&self, replication_id: &str) -> bool {
-        *self.replication_id.lock().unwrap_or_else(PoisonError::into_inner) == replication_id
+        match &*self.state.borrow() {
+            ConnectionState::Connected(shared) => *shared.replication_id == *replication_id,
+            _ => false,
+        }
     }
 
     /// Opens a connection to a master, loads the scripts, tries the commands and compares the clocks.
@@ -329,11 +348,12 @@ impl RedisShard {
         self.replace_pooled_connections();
         // Recorded before the first use, so that no earlier state is taken for the current one.
         self.client.record_interruption();
-        self.update_replication_id(&opened.info);
         self.update_memory_level(&opened.info);
         self.client.set_clock_offset(&self.address, opened.clock_offset_ms);
         self.loaded_scripts.store(opened.scripts, Ordering::Release);
-        self.state.send_replace(ConnectionState::Connected(opened.connection));
+        let replication_id = server_info::replication_id(&opened.info).into();
+        let shared = SharedConnection { connection: opened.connection, replication_id };
+        self.state.send_replace(ConnectionState::Connected(shared));
         // Before the start is complete no message can be missing.
         if self.client.has_started() {
             self.client.notify_shard_interruption(&self.address);
@@ -341,15 +361,20 @@ impl RedisShard {
         self.client.announce_change();
     }
 
-    /// Keeps the id of the server's history of writes. Returns whether it is the same as before.
-    fn update_replication_id(&self, info: &str) -> bool {
+    /// Keeps the id of the server's history of writes. All later calls name the new one.
+    fn update_replication_id(&self, info: &str) {
         let now = server_info::replication_id(info);
-        let mut last = self.replication_id.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = *last == now;
-        if !same {
-            now.clone_into(&mut last);
+        let has_changed = self.state.send_if_modified(|state| match state {
+            ConnectionState::Connected(shared) if *shared.replication_id != *now => {
+                shared.replication_id = now.into();
+                true
+            }
+            _ => false,
+        });
+        if has_changed {
+            tracing::warn!(event = "redis_replication_id_changed", redis = %self.address);
+            self.client.notify_shard_interruption(&self.address);
         }
-        same
     }
 
     /// Keeps the level of the server's memory, and logs each change.
@@ -367,18 +392,23 @@ impl RedisShard {
         }
     }
 
-    /// Reads the memory of the server as long as it is connected.
-    async fn watch_memory(&self) {
+    /// Reads the memory and the replication id of the server as long as it is connected.
+    async fn watch_state(&self) {
         let state = self.state.borrow().clone();
-        let ConnectionState::Connected(mut connection) = state else { return };
+        let ConnectionState::Connected(SharedConnection { mut connection, .. }) = state else { return };
         loop {
-            sleep(MEMORY_INTERVAL).await;
-            let question = server_info::memory_command();
+            sleep(STATE_INTERVAL).await;
+            let question = server_info::state_command();
             // `watch_connection` finds a connection that is lost.
-            if let Ok(Ok(info)) =
-                timeout(CHECK_TIMEOUT, question.query_async::<String>(&mut connection)).await
-            {
-                self.update_memory_level(&info);
+            let Ok(Ok(info)) = timeout(CHECK_TIMEOUT, question.query_async::<String>(&mut connection)).await
+            else {
+                continue;
+            };
+            self.update_memory_level(&info);
+            if server_info::is_master(&info) {
+                self.update_replication_id(&info);
+            } else {
+                self.request_check();
             }
         }
     }
@@ -407,7 +437,7 @@ impl RedisShard {
     /// Checks the connection until it is lost or not needed.
     async fn watch_connection(&self) {
         let state = self.state.borrow().clone();
-        let ConnectionState::Connected(connection) = state else { return };
+        let ConnectionState::Connected(SharedConnection { connection, .. }) = state else { return };
         let mut next_full_check = Instant::now() + with_jitter(FULL_CHECK_INTERVAL);
         loop {
             self.prepare_new_scripts(&connection).await;
@@ -457,10 +487,7 @@ impl RedisShard {
         };
         match timeout(limit, asking).await {
             Ok(Ok(info)) if server_info::is_master(&info) => {
-                if !self.update_replication_id(&info) {
-                    tracing::warn!(event = "redis_replication_id_changed", redis = %self.address);
-                    self.client.notify_shard_interruption(&self.address);
-                }
+                self.update_replication_id(&info);
                 Ok(())
             }
             Err(_) => Err("it does not answer"),
@@ -540,7 +567,7 @@ pub(crate) async fn run_shard(shard: Arc<RedisShard>) {
         if shard.is_connected() {
             tokio::select! {
                 () = shard.watch_connection() => {}
-                () = shard.watch_memory() => {}
+                () = shard.watch_state() => {}
             }
         } else {
             shard.reconnect_until_open().await;

@@ -43,9 +43,10 @@ pub(crate) fn replication_command() -> Cmd {
     cmd
 }
 
-pub(crate) fn memory_command() -> Cmd {
+/// Asks for what changes while a server runs: its memory and its replication id.
+pub(crate) fn state_command() -> Cmd {
     let mut cmd = redis::cmd("INFO");
-    cmd.arg("memory");
+    cmd.arg("memory").arg("replication");
     cmd
 }
 

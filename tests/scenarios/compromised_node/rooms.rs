@@ -24,8 +24,9 @@ impl Power {
                 return names.iter().any(|name| *name == attempt.room.as_str());
             }
             Self::ReadRoom => {
-                let fields: BTreeMap<String, String> = attempt.must(cmd("HGETALL").arg(key)).await;
-                return fields[&format!("p:{}", alice.id())].contains(r#""user":"alice""#);
+                let fields: BTreeMap<String, Vec<u8>> = attempt.must(cmd("HGETALL").arg(key)).await;
+                let record = String::from_utf8_lossy(&fields[&format!("p:{}", alice.id())]);
+                return record.contains(r#""user":"alice""#);
             }
             _ => {}
         }

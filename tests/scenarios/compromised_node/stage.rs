@@ -226,9 +226,11 @@ impl Attempt<'_> {
             add.arg(&pair[0]).arg(value);
         }
         self.must::<String>(&add).await;
-        let mut set = cmd("HSET");
-        set.arg(redis_keys::room_key(&self.room)).arg(format!("h:{peer}")).arg(seq + 1);
-        self.must::<()>(&set).await;
+        let (room, field) = (redis_keys::room_key(&self.room), format!("m:{peer}"));
+        let mut packed: Vec<u8> = self.must(cmd("HGET").arg(&room).arg(&field)).await;
+        // The second number is the last seq.
+        packed[8..16].copy_from_slice(&((seq + 1) as f64).to_be_bytes());
+        self.must::<()>(cmd("HSET").arg(&room).arg(&field).arg(packed)).await;
     }
 
     /// Writes rules as a node does. `values` are times and terms.

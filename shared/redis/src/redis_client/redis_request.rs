@@ -39,6 +39,8 @@ pub struct ScriptCall {
     args: Vec<Vec<u8>>,
     /// The indexes of the arguments that are topics, or beginnings of topics.
     topics: Vec<usize>,
+    /// The index of the argument that is the replication id of the server.
+    replication_id_at: Option<usize>,
 }
 
 impl ScriptCall {
@@ -55,7 +57,13 @@ impl ScriptCall {
     }
 
     fn with_partition(partition: Option<usize>) -> Self {
-        Self { partition, keys: Vec::with_capacity(4), args: Vec::with_capacity(24), topics: Vec::new() }
+        Self {
+            partition,
+            keys: Vec::with_capacity(6),
+            args: Vec::with_capacity(24),
+            topics: Vec::new(),
+            replication_id_at: None,
+        }
     }
 
     /// Declares a key.
@@ -82,6 +90,13 @@ impl ScriptCall {
         self.add_arg(topic)
     }
 
+    /// Adds the replication id of the server, as it is known of the connection on which the call is
+    /// sent; empty on a connection of which it is not known.
+    pub fn add_replication_id(&mut self) -> &mut Self {
+        self.replication_id_at = Some(self.args.len());
+        self.add_arg("")
+    }
+
     /// Adds the length of a list, then each item.
     pub fn add_list<T>(&mut self, items: &[T], add_item: impl Fn(&mut Self, &T)) -> &mut Self {
         self.add_arg(items.len());
@@ -89,27 +104,40 @@ impl ScriptCall {
         self
     }
 
-    /// The slot of the keys, and the command.
-    fn to_command(&self, script: &RedisScript, names: &RedisNamespace) -> (u16, Cmd) {
+    /// The slot of the keys.
+    fn slot(&self, names: &RedisNamespace) -> u16 {
+        let first_key = || self.keys.first().map_or(0, |key| key_slot(&names.key(key)));
+        self.partition.map_or_else(first_key, partition_slot)
+    }
+
+    /// The command on a connection to a server with this replication id.
+    fn to_command(&self, script: &RedisScript, names: &RedisNamespace, replication_id: &str) -> Cmd {
         let key_bytes: usize = self.keys.iter().map(|key| key.len() + names.prefix().len()).sum();
-        let arg_bytes: usize = self.args.iter().map(|arg| arg.len() + names.prefix().len()).sum();
+        let arg_bytes: usize = self.args.iter().map(Vec::len).sum();
+        let topic_bytes = self.topics.len() * names.prefix().len();
         let count = self.keys.len() + self.args.len() + 3;
         // 63 bytes are enough for the name of the command, the hash and the number of keys.
-        let mut cmd = Cmd::with_capacity(count, key_bytes + arg_bytes + 63);
+        let bytes = key_bytes + arg_bytes + topic_bytes + replication_id.len() + 63;
+        let mut cmd = Cmd::with_capacity(count, bytes);
         cmd.arg(script.command()).arg(script.hash()).arg(self.keys.len());
         if names.is_default() {
-            cmd.arg(&self.keys).arg(&self.args);
+            cmd.arg(&self.keys);
         } else {
             self.keys.iter().for_each(|key| _ = cmd.arg(names.key(key)));
-            for (index, arg) in self.args.iter().enumerate() {
-                match std::str::from_utf8(arg) {
-                    Ok(topic) if self.topics.contains(&index) => cmd.arg(names.topic(topic)),
-                    _ => cmd.arg(arg),
-                };
+        }
+        for (index, arg) in self.args.iter().enumerate() {
+            if self.replication_id_at == Some(index) {
+                cmd.arg(replication_id);
+            } else if !names.is_default()
+                && self.topics.contains(&index)
+                && let Ok(topic) = std::str::from_utf8(arg)
+            {
+                cmd.arg(names.topic(topic));
+            } else {
+                cmd.arg(arg);
             }
         }
-        let first_key = || self.keys.first().map_or(0, |key| key_slot(&names.key(key)));
-        (self.partition.map_or_else(first_key, partition_slot), cmd)
+        cmd
     }
 }
 
@@ -207,11 +235,25 @@ fn parse_redirection(error: &ServerError, asked: &RedisAddress) -> Option<(u16, 
     Some((slot.parse().ok()?, RedisAddress::parse_redirected(to, asked)?))
 }
 
-/// A request, and the script that it calls.
+/// What is sent.
+enum RequestText<'a> {
+    Command(&'a Cmd),
+    /// Its command names the replication id of the server that gets it.
+    Script(&'static RedisScript, &'a ScriptCall),
+}
+
 struct RedisRequest<'a> {
-    cmd: &'a Cmd,
-    script: Option<&'static RedisScript>,
+    text: RequestText<'a>,
     connection: ConnectionKind,
+}
+
+impl RedisRequest<'_> {
+    fn script(&self) -> Option<&'static RedisScript> {
+        match self.text {
+            RequestText::Command(_) => None,
+            RequestText::Script(script, _) => Some(script),
+        }
+    }
 }
 
 impl RedisClient {
@@ -221,7 +263,7 @@ impl RedisClient {
     /// [`RedisUnavailable`]: it may or may not have been executed, or it was refused.
     pub async fn run_command(&self, command: &KeyCommand) -> Result<Value, RedisUnavailable> {
         let (key, cmd) = command.to_command(self.state.names());
-        let request = RedisRequest { cmd: &cmd, script: None, connection: ConnectionKind::Shared };
+        let request = RedisRequest { text: RequestText::Command(&cmd), connection: ConnectionKind::Shared };
         Ok(self.execute_with_redirects(key_slot(&key), request).await?)
     }
 
@@ -233,7 +275,7 @@ impl RedisClient {
         let topic = self.state.names().topic(topic);
         let mut cmd = redis::cmd("SPUBLISH");
         cmd.arg(&topic).arg(message);
-        let request = RedisRequest { cmd: &cmd, script: None, connection: ConnectionKind::Shared };
+        let request = RedisRequest { text: RequestText::Command(&cmd), connection: ConnectionKind::Shared };
         self.execute_with_redirects(key_slot(&topic), request).await.map(drop)
     }
 
@@ -246,8 +288,9 @@ impl RedisClient {
         script: &'static RedisScript,
         call: &ScriptCall,
     ) -> Result<Value, RedisUnavailable> {
-        let (slot, cmd) = call.to_command(script, self.state.names());
-        let request = RedisRequest { cmd: &cmd, script: Some(script), connection: ConnectionKind::Shared };
+        let slot = call.slot(self.state.names());
+        let text = RequestText::Script(script, call);
+        let request = RedisRequest { text, connection: ConnectionKind::Shared };
         Ok(self.execute_with_redirects(slot, request).await?)
     }
 
@@ -257,7 +300,7 @@ impl RedisClient {
     /// [`RequestFailure`].
     pub async fn run_pooled_command(&self, command: &KeyCommand) -> Result<Value, RequestFailure> {
         let (key, cmd) = command.to_command(self.state.names());
-        let request = RedisRequest { cmd: &cmd, script: None, connection: ConnectionKind::Pooled };
+        let request = RedisRequest { text: RequestText::Command(&cmd), connection: ConnectionKind::Pooled };
         self.execute_with_redirects(key_slot(&key), request).await
     }
 
@@ -270,8 +313,9 @@ impl RedisClient {
         script: &'static RedisScript,
         call: &ScriptCall,
     ) -> Result<Value, RequestFailure> {
-        let (slot, cmd) = call.to_command(script, self.state.names());
-        let request = RedisRequest { cmd: &cmd, script: Some(script), connection: ConnectionKind::Pooled };
+        let slot = call.slot(self.state.names());
+        let text = RequestText::Script(script, call);
+        let request = RedisRequest { text, connection: ConnectionKind::Pooled };
         self.execute_with_redirects(slot, request).await
     }
 
@@ -289,7 +333,7 @@ impl RedisClient {
                 Some(redirection) => redirection,
                 None => (self.shards.shard_of_slot(slot).ok_or(RedisUnavailable)?, false),
             };
-            let reply = send_request(&request, &shard, asking, end).await?;
+            let reply = send_request(&request, self.state.names(), &shard, asking, end).await?;
             if let Value::ServerError(error) = &reply {
                 self.record_refusal(&request, &shard, &error.clone().into());
             }
@@ -340,7 +384,7 @@ impl RedisClient {
         let details = error.detail().unwrap_or_default();
         if refusal.code == RefusalCode::NoPerm {
             refusal.missing = request
-                .script
+                .script()
                 .and_then(|script| script.permissions_at_error(details))
                 .or_else(|| Some(missing_permission(details)));
         }
@@ -352,16 +396,25 @@ impl RedisClient {
 /// Sends a request once.
 async fn send_request(
     request: &RedisRequest<'_>,
+    names: &RedisNamespace,
     shard: &RedisShard,
     asking: bool,
     end: Instant,
 ) -> Result<Value, RequestFailure> {
     let mut connection = shard.connection(request.connection, end).await?;
+    let call;
+    let cmd = match request.text {
+        RequestText::Command(cmd) => cmd,
+        RequestText::Script(script, arguments) => {
+            call = arguments.to_command(script, names, connection.replication_id());
+            &call
+        }
+    };
     let sending = async {
         if asking {
-            send_after_asking(&mut connection, request.cmd).await
+            send_after_asking(&mut connection, cmd).await
         } else {
-            connection.send_packed_command(request.cmd).await
+            connection.send_packed_command(cmd).await
         }
     };
     match timeout_at(end, sending).await {
@@ -396,7 +449,7 @@ async fn load_forgotten_script(
     shard: &RedisShard,
     end: Instant,
 ) -> Result<(), RequestFailure> {
-    let script = request.script.ok_or(RedisUnavailable)?;
+    let script = request.script().ok_or(RedisUnavailable)?;
     let connection = shard.connection(request.connection, end).await?;
     let loading = timeout_at(end, load_scripts(&connection, &[script])).await;
     let refused = |error: RedisError| RequestFailure::Refused(shard.explain_error(&error));

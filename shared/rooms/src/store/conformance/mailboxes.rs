@@ -262,12 +262,15 @@ async fn an_acknowledgement_for_an_older_mailbox_version_is_ignored() {
 
 #[tokio::test]
 async fn an_expired_mailbox_does_not_count_as_full() {
-    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
+    let limits = StoreLimits { entry_life_ms: 300, max_deletion_delay_ms: 200, ..SMALL_LIMITS };
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, limits).await;
     let state = backend.create_room(&[1, 1]).await;
     let five = || (0..5).map(|_| message_to(2, None, "x")).collect::<Vec<_>>();
     assert_eq!(result_letters(&backend.append_entries(five(), &state).await.unwrap()), "wwwww");
     let key = redis_keys::mailbox_key(&test_room(), &test_peer(2));
-    backend.run_raw_command::<()>(::redis::cmd("DEL").arg(key)).await;
+    // The life of the entries and half of the delay pass.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(backend.run_raw_command::<u64>(::redis::cmd("EXISTS").arg(key)).await, 0);
     assert_eq!(result_letters(&backend.append_entries(five(), &state).await.unwrap()), "wwwww");
     let page = backend.owned_page(2, 0).await;
     assert_eq!((page.acked_seq, page.last_seq), (5, 10));
@@ -306,11 +309,12 @@ async fn every_key_gets_its_ttl_in_the_script_that_writes_it() {
     assert_eq!(keys.len(), 4, "the room, the deadlines and two mailboxes: {keys:?}");
     for key in keys {
         let ttl: i64 = backend.run_raw_command(::redis::cmd("PTTL").arg(&key)).await;
-        // The deadlines of a partition last as long as any room of it may be kept.
-        let max_ttl = if redis_keys::KeyKind::of_key(&key) == Some(redis_keys::KeyKind::Due) {
-            24 * 60 * 60 * 1_000 + 1_000
-        } else {
-            61_000
+        let max_ttl = match redis_keys::KeyKind::of_key(&key) {
+            // The deadlines of a partition last as long as any room of it may be kept.
+            Some(redis_keys::KeyKind::Due) => 24 * 60 * 60 * 1_000 + 1_000,
+            // The life of an entry and half of the delay with which it may be deleted.
+            Some(redis_keys::KeyKind::Mailbox) => 60_000 + 2_000,
+            _ => 61_000,
         };
         assert!(ttl > 0 && ttl <= max_ttl, "{key}: {ttl}");
     }

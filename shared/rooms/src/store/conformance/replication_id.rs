@@ -88,3 +88,27 @@ async fn a_lost_room_version_is_not_confused_with_a_later_one() {
         Ok(CommitResult::Conflict(_))
     ));
 }
+
+/// The server becomes a replica and a master again, and keeps its connections. The calls name the
+/// replication id that their connection had before, until the next look at the server.
+#[tokio::test]
+async fn a_promotion_on_a_kept_connection_renews_every_mailbox() {
+    let backend = StoreBackend::over_redis(RedisKind::Standalone, SMALL_LIMITS).await;
+    let state = backend.create_room(&[1, 1]).await;
+    backend.append_entries(vec![message_to(2, Some(1), "before")], &state).await.unwrap();
+    backend.run_raw_command::<()>(::redis::cmd("REPLICAOF").arg("127.0.0.1").arg(1)).await;
+    backend.run_raw_command::<()>(::redis::cmd("REPLICAOF").arg("NO").arg("ONE")).await;
+    let renewal = async {
+        for id in 2.. {
+            // Unavailable if a look at the server falls between the two commands.
+            let _ = backend.append_entries(vec![message_to(2, Some(id), "after")], &state).await;
+            let status = backend.store.read_mailbox(&test_room(), &test_reader(2), 0).await;
+            if matches!(status, Ok(PeerStatus::Owned(page)) if page.mailbox_version > 5) {
+                return;
+            }
+            let confirm = AppendBatch { sender: test_peer(2), acked_seq: id, ..test_batch(vec![], &state) };
+            let _ = backend.append_batch(&confirm).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), renewal).await.expect("the next look finds the new id");
+}

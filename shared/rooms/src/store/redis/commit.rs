@@ -32,7 +32,7 @@ pub(super) fn commit_call(room: &RoomId, node: &NodeId, commit: &Commit, limits:
     call.add_key(redis_keys::due_key(redis_keys::partition_of_room(room)));
     add_body_keys(&mut call, room);
     call.add_arg(&*commit.instance_id).add_arg(commit.version).add_arg(node.as_str()).add_arg(room.as_str());
-    call.add_topic(redis_keys::node_topic_prefix(room)).add_topic(redis_keys::feed_topic(room));
+    call.add_topic(redis_keys::feed_topic(room));
     call.add_arg(2 * limits.backlog).add_arg(limits.entry_life_ms);
     call.add_arg(limits.room_life_ms).add_arg(limits.resume_window_ms);
     call.add_arg(u8::from(commit.opens_room)).add_arg(limits.max_deletion_delay_ms);
@@ -179,7 +179,9 @@ pub(super) fn read_pairs(pairs: Value) -> BTreeMap<String, String> {
         }
         list => {
             let mut flat = ReplyReader::new(list);
-            std::iter::from_fn(|| Some((flat.next_text()?, flat.next_text()?))).collect()
+            // A value that is no text, such as a packed mailbox, is for the scripts alone.
+            let pairs = std::iter::from_fn(|| Some((flat.next_text()?, flat.next_value()?)));
+            pairs.filter_map(|(field, value)| Some((field, value_text(value)?))).collect()
         }
     }
 }

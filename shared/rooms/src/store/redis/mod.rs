@@ -169,8 +169,8 @@ impl RedisRoomStore {
         self.client.stable_for()
     }
 
-    /// Runs a script on a room. Its last four arguments are the beginning of the topics of nodes, and
-    /// which writes this node knows of.
+    /// Runs a script on a room. Its last five arguments are the beginning of the topics of nodes,
+    /// which writes this node knows of, and the replication id of the server.
     async fn run_room_script(
         &self,
         script: &'static RedisScript,
@@ -180,7 +180,7 @@ impl RedisRoomStore {
         let (replication_id, age_ms, older_age_ms) =
             self.acked_writes.last_write_ages(redis_keys::partition_of_room(room));
         call.add_topic(redis_keys::node_topic_prefix(room));
-        call.add_arg(&*replication_id).add_arg(age_ms).add_arg(older_age_ms);
+        call.add_arg(&*replication_id).add_arg(age_ms).add_arg(older_age_ms).add_replication_id();
         Ok(self.client.run_script(script, &call).await?)
     }
 

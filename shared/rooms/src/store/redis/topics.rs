@@ -76,21 +76,33 @@ enum TopicMessage {
     ResyncPeers(RoomId, Vec<PeerId>),
 }
 
-/// Reads `room from id kind peer:mailbox-version:seq,…`, a line break and the body; or `!room
-/// peer,…`.
+/// Reads entries, one after the other: `room from id kind peer:mailbox-version:seq,… bytes`, a line
+/// break and a body of so many bytes; or `!room peer,…`.
 fn parse_topic_message(message: &str) -> Option<TopicMessage> {
     if let Some(request) = message.strip_prefix('!') {
         let (room, peers) = request.split_once(' ')?;
         let peers = peers.split(',').map(|peer| PeerId::parse(peer).ok()).collect::<Option<_>>()?;
         return Some(TopicMessage::ResyncPeers(RoomId::parse(room).ok()?, peers));
     }
-    let (header, body) = message.split_once('\n')?;
+    let (mut deliveries, mut rest, mut room) = (Vec::new(), message, None);
+    while !rest.is_empty() {
+        let (of_room, entries, after) = parse_entry(rest)?;
+        deliveries.extend(entries);
+        (room, rest) = (Some(of_room), after);
+    }
+    Some(TopicMessage::Deliveries(room?, deliveries))
+}
+
+/// Reads the first entry for all its targets. Returns also the entries after it.
+fn parse_entry(message: &str) -> Option<(RoomId, Vec<Delivery>, &str)> {
+    let (header, rest) = message.split_once('\n')?;
     let mut words = header.split(' ');
     let room = RoomId::parse(words.next()?).ok()?;
     let from = PeerId::parse(words.next()?).ok()?;
     let id = words.next()?.parse().ok();
     let kind = EntryKind::from_code(words.next()?);
-    let body: Arc<str> = body.into();
+    let (targets, length) = (words.next()?, words.next()?.parse().ok()?);
+    let body: Arc<str> = rest.get(..length)?.into();
     let delivery = |target: &str| {
         let mut parts = target.split(':');
         let peer = PeerId::parse(parts.next()?).ok()?;
@@ -98,6 +110,6 @@ fn parse_topic_message(message: &str) -> Option<TopicMessage> {
         let entry = Entry { seq, from: from.clone(), id, kind, body: body.clone() };
         Some(Delivery { peer, mailbox_version, entry })
     };
-    let deliveries = words.next()?.split(',').map(delivery).collect::<Option<_>>()?;
-    Some(TopicMessage::Deliveries(room, deliveries))
+    let deliveries = targets.split(',').map(delivery).collect::<Option<_>>()?;
+    Some((room, deliveries, &rest[length..]))
 }

@@ -35,7 +35,7 @@ pub(super) static ADD_USAGE: RedisScript = RedisScript::new(include_str!("lua/ad
 
 pub(super) fn invalidate_mailbox_call(room: &RoomId, peer: &PeerId) -> ScriptCall {
     let mut call = room_call(room);
-    call.add_arg(peer.as_str()).add_arg(room.as_str()).add_topic(redis_keys::node_topic_prefix(room));
+    call.add_arg(peer.as_str()).add_arg(room.as_str());
     call
 }
 

@@ -3,13 +3,13 @@
 -- KEYS: 1 room hash, 2 deadlines of the partition, 3 shared bodies, 4 peers whose mailboxes refer to
 --       them, 5… sets of rooms by node, mailboxes
 -- ARGV: 1 room instance, 2 version (0: the room must not exist), 3 node, 4 room name,
---       5 topic prefix, 6 feed topic, 7 maximum number of entries of a mailbox, 8 entry life ms,
---       9 maximum life of any room ms, 10 resume window ms, 11 '1' if the room was empty before,
---       12 maximum deletion delay ms, 13 '1' if the room is empty and not kept,
---       14 settings (JSON) or '', 15 maximum life of this room ms,
---       16 time until which an empty room is kept,
---       17 maximum retention of deadlines, ms, 18 '1' if the room is empty,
---       19 sanctions (JSON; '[]' to delete them) or '',
+--       5 feed topic, 6 maximum number of entries of a mailbox, 7 entry life ms,
+--       8 maximum life of any room ms, 9 resume window ms, 10 '1' if the room was empty before,
+--       11 maximum deletion delay ms, 12 '1' if the room is empty and not kept,
+--       13 settings (JSON) or '', 14 maximum life of this room ms,
+--       15 time until which an empty room is kept,
+--       16 maximum retention of deadlines, ms, 17 '1' if the room is empty,
+--       18 sanctions (JSON; '[]' to delete them) or '',
 --       then lists, each after its length:
 --       members to write: peer, record, node or '-', epoch, mailbox version (used if the peer has
 --         no mailbox), handle generation, '1' if the peer waits in the lobby, the resume window of a
@@ -75,28 +75,28 @@ end
 -- Bounds a mailbox of `length` entries after an event was written: a quarter of `max_entries` are
 -- events. The messages of peers are counted before they are accepted, so only messages of the
 -- application, which are never refused, can exceed `max_entries`.
-local function bound_mailbox(peer, mailbox_version, mailbox_key, length, unacked_messages, max_entries)
+local function bound_mailbox(member, mailbox_key, length, unacked_messages, max_entries)
   if length - unacked_messages > max_entries / 4 then
-    thin_out(peer, mailbox_version, mailbox_key, math.floor(max_entries / 8))
+    thin_out(member.peer, member.mailbox_version, mailbox_key, math.floor(max_entries / 8))
   end
   while length > max_entries and redis.call('XLEN', mailbox_key) > max_entries do
     local first = redis.call('XRANGE', mailbox_key, '-', '+', 'COUNT', 1)[1]
-    local first_seq = tonumber(string.match(first[1], '-(%d+)$'))
-    acknowledge(peer, mailbox_version, mailbox_key, first_seq, first[2])
+    member.acked_seq = tonumber(string.match(first[1], '-(%d+)$'))
+    sweep(member, mailbox_key)
   end
 end
 
-local me, name, topic = ARGV[3], ARGV[4], ARGV[5]
-local window = tonumber(ARGV[10])
+local me, name = ARGV[3], ARGV[4]
+local window = tonumber(ARGV[9])
 local mailbox_limits = {
   -- Room events are written even to a full mailbox, so it has space for a second backlog.
-  max_entries = tonumber(ARGV[7]),
-  entry_life = ARGV[8],
-  max_deletion_delay = ARGV[12],
-  max_room_retention = ARGV[17],
+  max_entries = tonumber(ARGV[6]),
+  entry_life = tonumber(ARGV[7]),
+  max_deletion_delay = tonumber(ARGV[11]),
+  max_room_retention = ARGV[16],
 }
 
-local found = heal('inc', 'ver') -- the third and the fourth value
+local found = heal({ 'lin', 'hl', 'inc', 'ver' })
 local version = tonumber(ARGV[2])
 local matches
 if version == 0 then
@@ -105,7 +105,7 @@ else
   matches = found and found[3] == ARGV[1] and tonumber(found[4]) == version
 end
 
-local at = 20
+local at = 19
 local function take()
   at = at + 1
   return ARGV[at - 1]
@@ -115,7 +115,7 @@ local function each(handle)
 end
 
 -- A handle that the client confirmed after the decision makes the decision invalid.
-local writes = {}
+local puts = {}
 each(function()
   local put = {
     peer = take(), record = take(), node = take(), epoch = take(), mailbox_version = take(),
@@ -123,35 +123,38 @@ each(function()
   }
   local confirmed = redis.call('HGET', room, 'g:' .. put.peer)
   if confirmed and tonumber(confirmed) > tonumber(put.handle) then matches = false end
-  writes[#writes + 1] = put
+  puts[#puts + 1] = put
 end)
 if not matches then return { 'conflict', unpack(state()) } end
 
 if version == 0 then redis.call('HSET', room, 'inc', ARGV[1], 'lin', replication_id, 'hl', text(now)) end
-if ARGV[11] == '1' then
+if ARGV[10] == '1' then
   redis.call('HSET', room, 'beg', text(now))
   redis.call('HDEL', room, 'wb')
 end
-if ARGV[14] ~= '' then redis.call('HSET', room, 'set', ARGV[14]) end
-if ARGV[19] == '[]' then
+if ARGV[13] ~= '' then redis.call('HSET', room, 'set', ARGV[13]) end
+if ARGV[18] == '[]' then
   redis.call('HDEL', room, 'san')
-elseif ARGV[19] ~= '' then
-  redis.call('HSET', room, 'san', ARGV[19])
+elseif ARGV[18] ~= '' then
+  redis.call('HSET', room, 'san', ARGV[18])
 end
 local began = redis.call('HGET', room, 'beg')
-if began and (ARGV[11] == '1' or ARGV[14] ~= '') then
-  redis.call('HSET', room, 'end', text(tonumber(began) + math.min(tonumber(ARGV[15]), tonumber(ARGV[9]))))
+if began and (ARGV[10] == '1' or ARGV[13] ~= '') then
+  redis.call('HSET', room, 'end', text(tonumber(began) + math.min(tonumber(ARGV[14]), tonumber(ARGV[8]))))
 end
 redis.call('HSET', room, 'ver', text(version + 1))
-for _, put in ipairs(writes) do
+for _, put in ipairs(puts) do
   local peer = put.peer
-  local before = redis.call('HGET', room, 'o:' .. peer)
-  local mailbox_version = put.mailbox_version
-  if before then mailbox_version = select(3, owner(before)) end
-  redis.call('HSET', room, 'p:' .. peer, put.record,
-    'o:' .. peer, put.node .. ' ' .. put.epoch .. ' ' .. mailbox_version, 'g:' .. peer, put.handle)
+  local member = read_member(peer)
+  local owner_value = put.node .. ' ' .. put.epoch .. ' ' .. (member and member.mailbox_version or put.mailbox_version)
+  redis.call('HSET', room, 'p:' .. peer, put.record, 'o:' .. peer, owner_value, 'g:' .. peer, put.handle)
   redis.call('HDEL', room, 't:' .. peer)
-  if put.waits == '1' then redis.call('HSET', room, 'w:' .. peer, '1') else redis.call('HDEL', room, 'w:' .. peer) end
+  if member then
+    member.node, member.epoch = put.node, put.epoch
+  else
+    member = add_member(peer, owner_value, nil)
+  end
+  member.in_lobby, member.is_changed = tonumber(put.waits), true
   if put.node ~= '-' then
     redis.call('HDEL', room, 'd:' .. peer)
   else
@@ -161,11 +164,11 @@ end
 local bodies_key, holders_key, held_bodies = KEYS[3], KEYS[4], false
 each(function()
   local peer = take()
-  settle_all(peer)
+  local member = read_member(peer)
+  if member then settle_all(member) end
+  members[peer] = nil
   if redis.call('ZREM', holders_key, peer) == 1 then held_bodies = true end
-  redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'g:' .. peer, 'd:' .. peer, 'l:' .. peer,
-    'h:' .. peer, 'a:' .. peer, 'b:' .. peer, 'c:' .. peer, 'm:' .. peer, 'n:' .. peer, 'x:' .. peer,
-    'y:' .. peer, 'w:' .. peer)
+  redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'g:' .. peer, 'd:' .. peer, 'm:' .. peer, 'x:' .. peer)
   local epoch, reason, token = take(), take(), take()
   redis.call('HSET', room, 't:' .. peer, epoch .. ' ' .. text(now + window) .. ' ' .. reason .. ' ' .. token)
   redis.call('DEL', KEYS[tonumber(take())])
@@ -173,15 +176,15 @@ each(function()
 end)
 if held_bodies then trim_bodies(bodies_key, holders_key) end
 each(function() redis.call('HDEL', room, 't:' .. take()) end)
-if ARGV[18] == '1' then redis.call('HDEL', room, 'beg', 'end') end
-local kept_until, ends = tonumber(ARGV[16]), tonumber(redis.call('HGET', room, 'end') or 0)
+if ARGV[17] == '1' then redis.call('HDEL', room, 'beg', 'end') end
+local kept_until, ends = tonumber(ARGV[15]), tonumber(redis.call('HGET', room, 'end') or 0)
 -- An empty room has no end. It is due when its retention ends.
 local due = ends > 0 and ends or kept_until
 each(function()
   local window_end = redis.call('HGET', room, 'd:' .. take())
   if window_end then due = math.min(due, tonumber(window_end)) end
 end)
-local longest = text(tonumber(ARGV[9]) + window)
+local longest = text(tonumber(ARGV[8]) + window)
 each(function()
   local rooms_of_node = KEYS[tonumber(take())]
   redis.call('SADD', rooms_of_node, name)
@@ -189,10 +192,8 @@ each(function()
 end)
 each(function() redis.call('SREM', KEYS[tonumber(take())], name) end)
 each(function()
-  local peer, id = take(), take()
-  if tonumber(id) > tonumber(redis.call('HGET', room, 'l:' .. peer) or 0) then
-    redis.call('HSET', room, 'l:' .. peer, id)
-  end
+  local member, id = read_member(take()), tonumber(take())
+  if member and id > member.last_id then member.last_id, member.is_changed = id, true end
 end)
 -- A mailbox gets all its entries at once: that is cheaper than one event after the other.
 local events, readers, reader_of = {}, {}, {}
@@ -203,7 +204,7 @@ each(function()
     local peer, mailbox_key = take(), KEYS[tonumber(take())]
     local reader = reader_of[peer]
     if not reader then
-      reader = { target = read_target(peer, mailbox_key), events = {} }
+      reader = { member = read_member(peer), mailbox_key = mailbox_key, events = {} }
       reader_of[peer] = reader
       readers[#readers + 1] = reader
     end
@@ -211,28 +212,27 @@ each(function()
   end
 end)
 for _, reader in ipairs(readers) do
-  local target, has_event, messages = reader.target, false, 0
-  local length = target.acked_seq < target.last_seq and redis.call('XLEN', target.mailbox_key) or 0
-  local first_seq = write(target, name, reader.events, mailbox_limits)
+  local member, mailbox_key, has_event = reader.member, reader.mailbox_key, false
+  local first_seq = write(member, mailbox_key, name, reader.events, mailbox_limits)
   for n, event in ipairs(reader.events) do
-    event.written[#event.written + 1] = { target = target, seq = first_seq + n - 1 }
+    event.written[#event.written + 1] = { member = member, seq = first_seq + n - 1 }
     has_event = has_event or event.kind ~= 'f'
-    if event.state == '' then messages = messages + 1 end
   end
-  if length > 0 then messages = messages + target.unacked_messages end
-  if has_event then
-    bound_mailbox(target.peer, target.mailbox_version, target.mailbox_key, length + #reader.events, messages,
-      mailbox_limits.max_entries)
+  if has_event and member.last_seq - member.acked_seq > mailbox_limits.max_entries / 4 then
+    sweep(member, mailbox_key)
+    local length, unacked_messages = redis.call('XLEN', mailbox_key), member.messages - member.acked_messages
+    bound_mailbox(member, mailbox_key, length, unacked_messages, mailbox_limits.max_entries)
   end
 end
+save_members()
 local results = { 'ok', replication_id }
 for _, event in ipairs(events) do
-  if event.state == '' then add_waiting(#event.body * #event.written) end
-  results[#results + 1] = publish(event.written, me, topic, name, event)
+  results[#results + 1] = announce(event.written, me, name, event)
 end
+publish()
 each(function()
   local node = take()
-  redis.call('SPUBLISH', topic .. node, '!' .. name .. ' ' .. take())
+  redis.call('SPUBLISH', node_topics .. node, '!' .. name .. ' ' .. take())
 end)
 -- Drops events beyond the bound: of the root that has most, those of its room that has most, the
 -- oldest first. So neither a tenant nor a room pushes out the events of another. It looks at the
@@ -288,20 +288,20 @@ each(function()
 end)
 each(function()
   local line = take()
-  redis.call('SPUBLISH', ARGV[6], line)
+  redis.call('SPUBLISH', ARGV[5], line)
   record(line)
 end)
-if ARGV[13] == '1' then
+if ARGV[12] == '1' then
   -- Only the tombstones remain, for the resume window.
   redis.call('HDEL', room, 'set', 'san', 'beg', 'end')
   redis.call('PEXPIRE', room, window)
   redis.call('ZREM', KEYS[2], name)
 else
   redis.call('ZADD', KEYS[2], text(due), name)
-  redis.call('PEXPIRE', KEYS[2], ARGV[17])
+  redis.call('PEXPIRE', KEYS[2], ARGV[16])
   -- The TTL covers the whole life, because a room may be silent for hours. It is set when the life
   -- begins, the settings change, or the last member leaves.
-  if ARGV[11] == '1' or ARGV[14] ~= '' or ARGV[18] == '1' then
+  if ARGV[10] == '1' or ARGV[13] ~= '' or ARGV[17] == '1' then
     redis.call('PEXPIRE', room, text(math.max(ends, kept_until, now) - now + window))
   end
 end

@@ -6,11 +6,16 @@
 --       mailbox version, last seq, acknowledged seq, highest accepted id, dropped seq, entries
 local exists = heal()
 local peer = ARGV[1]
-local f = redis.call('HMGET', room,
-  'o:' .. peer, 't:' .. peer, 'h:' .. peer, 'a:' .. peer, 'l:' .. peer, 'x:' .. peer)
-if not f[1] then return { replication_id, exists and 1 or 0, '', f[2] or '' } end
-local _, _, mailbox_version = owner(f[1])
-local from = mailbox_version .. '-' .. text(tonumber(ARGV[2]) + 1)
+local owner_value, packed, tombstone, dropped_seq =
+  unpack(redis.call('HMGET', room, 'o:' .. peer, 'm:' .. peer, 't:' .. peer, 'x:' .. peer))
+if not owner_value then
+  -- Whether the peer has left or was lost depends on the replication id.
+  ask_replication_id()
+  return { replication_id, exists and 1 or 0, '', tombstone or '' }
+end
+local member = add_member(peer, owner_value, packed)
+local mailbox_version = member.mailbox_version
+local from = mailbox_version .. '-' .. text(math.max(tonumber(ARGV[2]), member.acked_seq) + 1)
 local page = redis.call('XRANGE', KEYS[2], from, mailbox_version .. '-18446744073709551615', 'COUNT', ARGV[3])
 local bytes, entries = 0, {}
 for _, entry in ipairs(page) do
@@ -26,4 +31,5 @@ for _, entry in ipairs(page) do
     entries[#entries + 1] = entry
   end
 end
-return { replication_id, 1, f[1], '', mailbox_version, f[3] or 0, f[4] or 0, f[5] or 0, f[6] or 0, entries }
+return { replication_id, 1, owner_value, '', mailbox_version, text(member.last_seq), text(member.acked_seq),
+  text(member.last_id), dropped_seq or 0, entries }

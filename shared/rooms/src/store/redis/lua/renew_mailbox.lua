@@ -8,20 +8,10 @@
 --         replication id, now, the hash (flat)
 if not heal() then return false end
 local peer = ARGV[1]
-local value = redis.call('HGET', room, 'o:' .. peer)
-if not value then return false end
-local node, epoch, mailbox_version = owner(value)
-if node ~= ARGV[2] or epoch ~= ARGV[3] then return false end
-local seq
-if mailbox_version == ARGV[4] then
-  mailbox_version, seq = renew(peer)
-else
-  -- Another call has renewed it, and the owner has not read from the new version.
-  seq = redis.call('HGET', room, 'a:' .. peer) or '0'
-end
-local last = redis.call('HGET', room, 'l:' .. peer) or '0'
-if tonumber(ARGV[5]) > tonumber(last) then
-  last = ARGV[5]
-  redis.call('HSET', room, 'l:' .. peer, last)
-end
-return { mailbox_version, seq, last, unpack(state()) }
+local member = read_member(peer)
+if not member or member.node ~= ARGV[2] or member.epoch ~= ARGV[3] then return false end
+-- Another call may have renewed it. The owner has not read from the new version.
+if member.mailbox_version == ARGV[4] then renew(member) end
+member.last_id, member.is_changed = math.max(member.last_id, tonumber(ARGV[5])), true
+save_members()
+return { member.mailbox_version, text(member.acked_seq), text(member.last_id), unpack(state()) }

@@ -12,16 +12,14 @@ local waiting, charged = 0, {}
 local bodies_key, holders_key = KEYS[3], KEYS[4]
 for n = 5, #KEYS do
   local peer, mailbox_key = ARGV[n], KEYS[n]
-  local value, holds_bodies = unpack(redis.call('HMGET', room, 'o:' .. peer, 'y:' .. peer))
+  local member = read_member(peer)
   local first
-  if value then
-    local _, _, mailbox_version = owner(value)
-    first = drop_old(peer, mailbox_version, mailbox_key, entry_life)
-    if holds_bodies then release_bodies(peer, mailbox_key, bodies_key, holders_key) end
-    local bytes, acked_bytes, charges =
-      unpack(redis.call('HMGET', room, 'b:' .. peer, 'c:' .. peer, 'q:' .. peer))
-    waiting = waiting + tonumber(bytes or 0) - tonumber(acked_bytes or 0)
-    for grant, size in string.gmatch(charges or '', '(%S+) (%d+)') do
+  if member then
+    local fields = drop_old(member, mailbox_key, entry_life)
+    first = fields and member.first_at
+    if member.holds_bodies == 1 then release_bodies(member, fields, bodies_key, holders_key) end
+    waiting = waiting + member.bytes - member.acked_bytes
+    for grant, size in string.gmatch(redis.call('HGET', room, 'q:' .. peer) or '', '(%S+) (%d+)') do
       charged['s:' .. grant] = (charged['s:' .. grant] or 0) + tonumber(size)
     end
   else
@@ -30,11 +28,14 @@ for n = 5, #KEYS do
   local limit = first and first + entry_life + max_deletion_delay
   -- Without a deadline the TTL deletes the mailbox in time.
   if first and now + redis.call('PTTL', mailbox_key) > limit then
+    member.due_at, member.is_changed = limit, true
     redis.call('ZADD', KEYS[2], text(limit), name .. ' ' .. peer)
   else
+    if member then member.due_at, member.is_changed = 0, true end
     redis.call('ZREM', KEYS[2], name .. ' ' .. peer)
   end
 end
+save_members()
 if complete_in_version == redis.call('HGET', room, 'ver') then
   redis.call('HSET', room, 'wb', text(waiting))
   for _, field in ipairs(redis.call('HKEYS', room)) do
