@@ -1,12 +1,12 @@
-//! The script that appends a sender's messages: its arguments and its reply.
+//! Appends a sender's messages: the call of the script, its arguments and its reply.
 //!
-//! Owns: the order of the arguments in `lua/append.lua`. Must not: call Redis; `mod.rs` does.
+//! Owns: the order of the arguments in `lua/append.lua`. Must not: choose a server; the client does.
 
 use redis::Value;
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 use signalbox_redis::{MemoryLevel, RedisScript, ReplyReader, ScriptCall, redis_keys};
 
-use super::{COMMON_LUA, add_body_keys, add_target, read_deliveries, room_call};
+use super::{COMMON_LUA, RedisRoomStore, add_body_keys, add_target, read_deliveries, room_call};
 use crate::store::{
     AppendBatch, AppendError, AppendResult, AppendResults, BacklogBound, EntryKind, MessageTarget,
     OutgoingEntry, StoreLimits, StoreUnavailable,
@@ -22,13 +22,31 @@ pub(super) static APPEND: RedisScript = RedisScript::new(LUA).with_common(COMMON
 pub(super) static ACKNOWLEDGE: RedisScript =
     RedisScript::new(LUA).with_common(COMMON_LUA).with_flags("allow-oom");
 
+impl RedisRoomStore {
+    pub(crate) async fn append(
+        &self,
+        room: &RoomId,
+        node: &NodeId,
+        batch: &AppendBatch,
+    ) -> Result<AppendResults, AppendError> {
+        let script = if batch.entries.is_empty() { &ACKNOWLEDGE } else { &APPEND };
+        let level = self.client.memory_level(redis_keys::partition_of_room(room));
+        let limits = self.limits().at_memory_level(level);
+        let call = append_call(room, node, batch, &limits);
+        let mut reply = ReplyReader::new(self.run_room_script(script, room, call).await?);
+        match reply.next_text().as_deref() {
+            Some("ok") => {
+                self.record_acked_write(room, &mut reply)?;
+                read_results(&mut reply, batch, level)
+            }
+            Some("no") => Err(AppendError::NotOwner),
+            _ => Err(StoreUnavailable.into()),
+        }
+    }
+}
+
 /// The arguments, in the order that the script documents.
-pub(super) fn append_call(
-    room: &RoomId,
-    node: &NodeId,
-    batch: &AppendBatch,
-    limits: &StoreLimits,
-) -> ScriptCall {
+fn append_call(room: &RoomId, node: &NodeId, batch: &AppendBatch, limits: &StoreLimits) -> ScriptCall {
     let mut call = room_call(room);
     call.add_key(redis_keys::due_key(redis_keys::partition_of_room(room)));
     call.add_key(redis_keys::mailbox_key(room, &batch.sender));

@@ -1,7 +1,7 @@
-//! The script that commits a decision: its arguments and its reply, and the room hash.
+//! Commits a decision: the call of the script, its arguments and its reply, and the room hash.
 //!
 //! Owns: the order of the arguments in `lua/commit.lua`, and the fields of the room hash. Must not:
-//! call Redis; `mod.rs` does.
+//! choose a server; the client does.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,10 +12,10 @@ use signalbox_protocol::{
 };
 use signalbox_redis::{RedisScript, ReplyReader, ScriptCall, redis_keys, value_text};
 
-use super::{COMMON_LUA, add_body_keys, add_target, read_deliveries, room_call};
+use super::{COMMON_LUA, RedisRoomStore, add_body_keys, add_target, read_deliveries, room_call};
 use crate::{
     room::{Member, PeerAttachment, ReplicationId, RoomState, SanctionList, Tombstone},
-    store::{Commit, Delivery, LoadedRoom, StateKind, StoreLimits},
+    store::{Commit, CommitResult, Delivery, LoadedRoom, StateKind, StoreLimits, StoreUnavailable},
 };
 
 const LUA: &str = include_str!("lua/commit.lua");
@@ -26,8 +26,32 @@ pub(super) static COMMIT: RedisScript = RedisScript::new(LUA).with_common(COMMON
 pub(super) static COMMIT_WITHOUT_GROWTH: RedisScript =
     RedisScript::new(LUA).with_common(COMMON_LUA).with_flags("allow-oom");
 
+impl RedisRoomStore {
+    pub(crate) async fn commit(
+        &self,
+        room: &RoomId,
+        node: &NodeId,
+        commit: &Commit,
+    ) -> Result<CommitResult, StoreUnavailable> {
+        let script = if commit.adds_data { &COMMIT } else { &COMMIT_WITHOUT_GROWTH };
+        let call = commit_call(room, node, commit, &self.limits());
+        let mut reply = ReplyReader::new(self.run_room_script(script, room, call).await?);
+        match reply.next_text().as_deref() {
+            Some("ok") => {
+                let replication_id = self.record_acked_write(room, &mut reply)?;
+                let deliveries = read_event_deliveries(&mut reply, commit);
+                Ok(CommitResult::Applied(replication_id, deliveries))
+            }
+            Some("conflict") => {
+                read_loaded_room(&mut reply).map(CommitResult::Conflict).ok_or(StoreUnavailable)
+            }
+            _ => Err(StoreUnavailable),
+        }
+    }
+}
+
 /// The arguments, in the order that the script documents.
-pub(super) fn commit_call(room: &RoomId, node: &NodeId, commit: &Commit, limits: &StoreLimits) -> ScriptCall {
+fn commit_call(room: &RoomId, node: &NodeId, commit: &Commit, limits: &StoreLimits) -> ScriptCall {
     let mut call = room_call(room);
     call.add_key(redis_keys::due_key(redis_keys::partition_of_room(room)));
     add_body_keys(&mut call, room);

@@ -30,9 +30,8 @@ use signalbox_redis::{
 use tokio::time::Instant;
 
 use super::{
-    AppendBatch, AppendError, AppendResults, Commit, CommitResult, Delivery, DueItem, Entry, EntryKind,
-    LoadedRoom, MailboxHead, MailboxReader, NodeCensus, PeerStatus, RenewedMailbox, StoreEvents, StoreLimits,
-    StoreUnavailable,
+    Delivery, DueItem, Entry, EntryKind, LoadedRoom, MailboxHead, MailboxReader, NodeCensus, PeerStatus,
+    RenewedMailbox, StoreEvents, StoreLimits, StoreUnavailable,
 };
 use crate::{
     room::{ReplicationId, RoomCreator, RoomSettings},
@@ -208,49 +207,6 @@ impl RedisRoomStore {
         let reply = self.client.run_command(&get).await?;
         let json = ReplyReader::new(Value::Array(vec![reply])).next_text();
         Ok(json.and_then(|json| serde_json::from_str(&json).ok()))
-    }
-
-    pub(super) async fn commit(
-        &self,
-        room: &RoomId,
-        node: &NodeId,
-        commit: &Commit,
-    ) -> Result<CommitResult, StoreUnavailable> {
-        let script = if commit.adds_data { &commit::COMMIT } else { &commit::COMMIT_WITHOUT_GROWTH };
-        let call = commit::commit_call(room, node, commit, &self.limits());
-        let mut reply = ReplyReader::new(self.run_room_script(script, room, call).await?);
-        match reply.next_text().as_deref() {
-            Some("ok") => {
-                let replication_id = self.record_acked_write(room, &mut reply)?;
-                let deliveries = commit::read_event_deliveries(&mut reply, commit);
-                Ok(CommitResult::Applied(replication_id, deliveries))
-            }
-            Some("conflict") => {
-                commit::read_loaded_room(&mut reply).map(CommitResult::Conflict).ok_or(StoreUnavailable)
-            }
-            _ => Err(StoreUnavailable),
-        }
-    }
-
-    pub(super) async fn append(
-        &self,
-        room: &RoomId,
-        node: &NodeId,
-        batch: &AppendBatch,
-    ) -> Result<AppendResults, AppendError> {
-        let script = if batch.entries.is_empty() { &append::ACKNOWLEDGE } else { &append::APPEND };
-        let level = self.client.memory_level(redis_keys::partition_of_room(room));
-        let limits = self.limits().at_memory_level(level);
-        let call = append::append_call(room, node, batch, &limits);
-        let mut reply = ReplyReader::new(self.run_room_script(script, room, call).await?);
-        match reply.next_text().as_deref() {
-            Some("ok") => {
-                self.record_acked_write(room, &mut reply)?;
-                append::read_results(&mut reply, batch, level)
-            }
-            Some("no") => Err(AppendError::NotOwner),
-            _ => Err(StoreUnavailable.into()),
-        }
     }
 
     pub(super) async fn read_mailbox(
