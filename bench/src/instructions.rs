@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// A count may grow by this much, in percent.
-const LIMIT: f64 = 3.0;
+const LIMIT: u64 = 3;
 
 /// How long one step may take; callgrind makes the server about fifty times slower.
 const STEP_LIMIT: Duration = Duration::from_secs(60);
@@ -146,13 +146,15 @@ fn print_count(kept: &[(String, u64)], name: &str, count: u64) -> bool {
         return false;
     };
     let growth = (count as f64 / *before as f64 - 1.0) * 100.0;
-    let note = match growth {
-        _ if growth > LIMIT => ": GREW TOO MUCH",
-        _ if growth < -LIMIT => ": keep the gain with bench/instructions.sh --update",
+    let grew = 100 * count > (100 + LIMIT) * before;
+    let shrank = 100 * count < (100 - LIMIT) * before;
+    let note = match (grew, shrank) {
+        (true, _) => ": GREW TOO MUCH",
+        (_, true) => ": keep the gain with bench/instructions.sh --update",
         _ => "",
     };
     println!("  {count:>8}  {name} (kept: {before}, {growth:+.2} %){note}");
-    growth > LIMIT
+    grew
 }
 
 /// The instructions of one operation. The two runs are at the same time, on CPUs of their own.
