@@ -8,13 +8,13 @@
 //! The frame reader and the outbox are private to the node. So their files are compiled here as
 //! they are, and the product needs no door for a benchmark.
 
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, reason = "a file of the node, of which a part is measured")]
 #[path = "../../../signal-service/src/connection/frame_reader.rs"]
 mod frame_reader;
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, reason = "a file of the node, of which a part is measured")]
 #[path = "../../../signal-service/src/registry/outbox.rs"]
 mod outbox;
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, reason = "a file of the node, of which a part is measured")]
 #[path = "../../../signal-service/src/socket_budget.rs"]
 mod socket_budget;
 
