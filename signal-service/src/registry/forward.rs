@@ -84,8 +84,23 @@ pub fn append_at_once(
     progress: SenderProgress,
     messages: &[OutgoingMessage],
 ) -> Option<Result<Vec<ForwardResult>, AppendError>> {
-    let answers_at_once = room.context.store.answers_at_once();
-    answers_at_once.then(|| append_messages(room, sender, progress, messages).now_or_never())?
+    let memory = room.context.store.memory()?;
+    let mut results = Vec::with_capacity(messages.len());
+    let (batch, refusals) = build_batch(room, sender, progress, messages);
+    match memory.append(&room.id, &room.context.node_id, &batch) {
+        Ok(appended) => deliver_results(room, sender, &batch, appended, refusals, &mut results),
+        Err(error) => return Some(Err(error)),
+    }
+    if results.len() == messages.len() {
+        return Some(Ok(results));
+    }
+    let rest = &messages[results.len()..];
+    Box::pin(async {
+        room.refresh_view().await?;
+        results.append(&mut append_messages(room, sender, progress, rest).await?);
+        Ok(results)
+    })
+    .now_or_never()
 }
 
 /// Appends the messages of one sender and delivers them to local targets. Returns one result for
@@ -101,25 +116,16 @@ pub async fn append_messages(
 ) -> Result<Vec<ForwardResult>, AppendError> {
     let mut results = Vec::with_capacity(messages.len());
     for _ in 0..MAX_VIEW_REFRESHES {
-        let messages = &messages[results.len()..];
-        let (members, entries, refusals) = redact_messages(room, messages);
-        let (batch, appended) = append_batch(room, sender, progress, members, entries).await?;
-        let mut written = batch.entries.iter().zip(appended.results);
-        let mut refusals = refusals.into_iter().peekable();
-        let mut is_stale = false;
-        for index in 0..messages.len() {
-            results.push(match refusals.next_if(|(refused, _)| *refused == index) {
-                Some((_, refusal)) => ForwardResult::Refused(refusal),
-                None => match written.next() {
-                    Some((_, AppendResult::Stale)) | None => {
-                        is_stale = true;
-                        break;
-                    }
-                    Some((entry, result)) => deliver_result(room, &sender.id, entry, result),
-                },
-            });
+        let (batch, refusals) = build_batch(room, sender, progress, &messages[results.len()..]);
+        let timer = room.context.metrics.append_seconds.start_timer();
+        let appended = room.context.store.append(&room.id, &room.context.node_id, &batch).await;
+        drop(timer);
+        if let Err(AppendError::Unavailable(_)) = appended {
+            // Entries for local peers may have been written, and this node does not have them.
+            room.local_peers().iter().for_each(|peer| peer.mark_uncertain());
         }
-        if !is_stale {
+        deliver_results(room, sender, &batch, appended?, refusals, &mut results);
+        if results.len() == messages.len() {
             return Ok(results);
         }
         room.refresh_view().await?;
@@ -127,18 +133,21 @@ pub async fn append_messages(
     Err(AppendError::Unavailable(StoreUnavailable))
 }
 
-async fn append_batch(
+/// A message that is not in the batch: its index, and why.
+type RedactionRefusals = Vec<(usize, MessageRefusal)>;
+
+/// The messages, redacted on the known view of the room, as one call of the store.
+fn build_batch(
     room: &LocalRoom,
     sender: &LocalPeer,
     progress: SenderProgress,
-    members: Arc<MemberList>,
-    entries: Vec<OutgoingEntry>,
-) -> Result<(AppendBatch, AppendResults), AppendError> {
-    let mailbox_version = sender.mailbox_version();
+    messages: &[OutgoingMessage],
+) -> (AppendBatch, RedactionRefusals) {
+    let (members, entries, refusals) = redact_messages(room, messages);
     let batch = AppendBatch {
         sender: sender.id.clone(),
         epoch: sender.epoch(),
-        mailbox_version,
+        mailbox_version: sender.mailbox_version(),
         acked_seq: progress.acked_seq,
         token: sender.access_subject().token.clone(),
         known_last_id: progress.last_id,
@@ -146,20 +155,33 @@ async fn append_batch(
         members,
         entries,
     };
-    let (store, metrics) = (&room.context.store, &room.context.metrics);
-    // The memory of the process takes less time than the measurement.
-    let timer = (!store.answers_at_once()).then(|| metrics.append_seconds.start_timer());
-    let appended = store.append(&room.id, &room.context.node_id, &batch).await;
-    drop(timer);
-    if let Err(AppendError::Unavailable(_)) = appended {
-        // Entries for local peers may have been written, and this node does not have them.
-        room.local_peers().iter().for_each(|peer| peer.mark_uncertain());
-    }
-    let appended = appended?;
-    if appended.mailbox_version != mailbox_version {
+    (batch, refusals)
+}
+
+/// Delivers what was written and adds a result for each message. It ends before a message that is
+/// stale: it must be redacted again, on a fresh view of the room.
+fn deliver_results(
+    room: &LocalRoom,
+    sender: &LocalPeer,
+    batch: &AppendBatch,
+    appended: AppendResults,
+    refusals: RedactionRefusals,
+    results: &mut Vec<ForwardResult>,
+) {
+    if appended.mailbox_version != batch.mailbox_version {
         sender.mark_stale();
     }
-    Ok((batch, appended))
+    let mut written = batch.entries.iter().zip(appended.results);
+    let mut refusals = refusals.into_iter().peekable();
+    for index in 0..batch.entries.len() + refusals.len() {
+        results.push(match refusals.next_if(|(refused, _)| *refused == index) {
+            Some((_, refusal)) => ForwardResult::Refused(refusal),
+            None => match written.next() {
+                Some((_, AppendResult::Stale)) | None => return,
+                Some((entry, result)) => deliver_result(room, &sender.id, entry, result),
+            },
+        });
+    }
 }
 
 fn deliver_result(

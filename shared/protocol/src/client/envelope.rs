@@ -272,23 +272,42 @@ impl<'a> Scanner<'a> {
     fn skip_string(&mut self) -> Result<(), NotAnObject> {
         let bytes = self.text.as_bytes();
         self.at += 1;
+        // Most strings are short, and long ones have an escape in every line.
+        let (mut special, mut length) = (special_bytes::<16>(bytes, self.at), 16);
         loop {
-            match bytes.get(self.at..) {
+            while special == 0 {
+                self.at += length;
+                (special, length) = (special_bytes::<64>(bytes, self.at), 64);
+            }
+            let index = special.trailing_zeros() as usize;
+            let skipped = match bytes.get(self.at + index..) {
                 Some([b'"', ..]) => {
-                    self.at += 1;
+                    self.at += index + 1;
                     return Ok(());
                 }
-                Some([b'\\', b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..]) => self.at += 2,
-                Some([b'\\', b'u', digits @ ..])
-                    if digits.iter().take(4).filter(|digit| digit.is_ascii_hexdigit()).count() == 4 =>
-                {
-                    self.at += 6;
-                }
-                Some(text @ [b' '..=b'!' | b'#'..=b'[' | b']'.., ..]) => self.at += plain_length(text),
-                // The end of the text, a control character or an unknown escape.
+                Some([b'\\', escape @ ..]) => index + 1 + escape_length(escape).ok_or(NotAnObject)?,
+                // The end of the text, or a control character.
                 _ => return Err(NotAnObject),
+            };
+            if skipped < length {
+                special &= u64::MAX << skipped;
+            } else {
+                self.at += skipped;
+                (special, length) = (special_bytes::<64>(bytes, self.at), 64);
             }
         }
+    }
+}
+
+/// The length of an escape behind its backslash, if it is one.
+fn escape_length(escape: &[u8]) -> Option<usize> {
+    match escape {
+        [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Some(1),
+        [b'u', digits @ ..] => {
+            let digits = digits.first_chunk::<4>()?;
+            digits.iter().all(u8::is_ascii_hexdigit).then_some(5)
+        }
+        _ => None,
     }
 }
 
@@ -296,20 +315,23 @@ fn closing_bracket(open: u64) -> u8 {
     if open & 1 == 1 { b'}' } else { b']' }
 }
 
-/// The number of bytes before the first quote, backslash or control character.
-fn plain_length(bytes: &[u8]) -> usize {
-    let (chunks, rest) = bytes.as_chunks::<16>();
-    for (index, chunk) in chunks.iter().enumerate() {
-        let bytes = u8x16::new(*chunk);
-        let is_control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
-        let special = bytes.simd_eq(u8x16::splat(b'"')) | bytes.simd_eq(u8x16::splat(b'\\')) | is_control;
-        let special = special.to_bitmask();
-        if special != 0 {
-            return 16 * index + special.trailing_zeros() as usize;
-        }
+/// Which of the next `LENGTH` bytes, 64 at most, end the plain part of a string: a bit for each
+/// quote, backslash and control character, and for each byte behind the text.
+fn special_bytes<const LENGTH: usize>(bytes: &[u8], at: usize) -> u64 {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let mut padded = [0; LENGTH];
+    let block = rest.first_chunk().unwrap_or_else(|| {
+        padded[..rest.len()].copy_from_slice(rest);
+        &padded
+    });
+    let mut special = 0;
+    for (index, chunk) in block.as_chunks::<16>().0.iter().enumerate() {
+        let chunk = u8x16::new(*chunk);
+        let is_control = chunk.min(u8x16::splat(0x1f)).simd_eq(chunk);
+        let is_special = chunk.simd_eq(u8x16::splat(b'"')) | chunk.simd_eq(u8x16::splat(b'\\')) | is_control;
+        special |= u64::from(is_special.to_bitmask()) << (16 * index);
     }
-    let is_special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
-    16 * chunks.len() + rest.iter().position(is_special).unwrap_or(rest.len())
+    special
 }
 
 #[cfg(test)]
@@ -357,6 +379,32 @@ mod tests {
         let (Ok(own), Some(serde)) = (own, serde) else { return };
         for (name, member) in [("id", own.id), ("to", own.to), ("data", own.data)] {
             assert_eq!(member.map(|member| member.text), serde.get(name).map(|json| &**json), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_escape_is_found_at_each_place_of_a_long_string() {
+        let pieces = [
+            r#"\n"#,
+            r#"\\"#,
+            r#"\""#,
+            r#"\u00eF"#,
+            r#"\u00"#,
+            r#"\u00g0"#,
+            r#"\q"#,
+            "\u{1}",
+            "\n",
+            "\"",
+            "\u{e9}",
+            "\u{7f}",
+        ];
+        for (before, piece, after) in (0..150).flat_map(|before| {
+            pieces.iter().flat_map(move |piece| [0, 1, 20, 100].map(|after| (before, piece, after)))
+        }) {
+            let string = format!(r#"{}{piece}{}"#, "x".repeat(before), "y".repeat(after));
+            assert_same(&format!(r#"{{"data":"{string}","id":3}}"#));
+            assert_same(&format!(r#"{{"data":"{string}"#));
+            assert_same(&format!(r#"{{"data":"{string}{piece}{piece}"}}"#));
         }
     }
 

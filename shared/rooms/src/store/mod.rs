@@ -137,9 +137,12 @@ impl RoomStore {
         }
     }
 
-    /// Whether every call is ready at its first poll.
-    pub fn answers_at_once(&self) -> bool {
-        matches!(self, Self::Memory(_))
+    /// The store in memory, which answers at once, if this is it.
+    pub fn memory(&self) -> Option<&MemoryRoomStore> {
+        match self {
+            Self::Memory(store) => Some(store),
+            Self::Redis(_) => None,
+        }
     }
 
     /// Loads the current state of a room.

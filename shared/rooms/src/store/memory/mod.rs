@@ -133,7 +133,11 @@ impl MemoryRoomStore {
         CommitResult::Applied(self.replication_id.clone(), deliveries)
     }
 
-    pub(super) fn append(
+    /// As [`RoomStore::append`](super::RoomStore::append).
+    ///
+    /// # Errors
+    /// [`AppendError::NotOwner`].
+    pub fn append(
         &self,
         name: &RoomId,
         node: &NodeId,
