@@ -15,8 +15,9 @@ use crate::{
 
 const PAIRS: usize = 100;
 
-/// The window with which the saturation is measured.
-const WINDOW: u64 = 8;
+/// The saturation counts one message of each peer at a time: what comes at a fixed rate comes one by
+/// one, and a server forwards fewer of these than of messages that arrive together.
+const WINDOW: u64 = 1;
 
 /// A rate at which messages are sent.
 #[derive(Clone, Copy)]
