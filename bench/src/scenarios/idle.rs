@@ -20,6 +20,9 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// How many messages each peer sends.
 const MESSAGES: u64 = 20;
 
+/// How many peers send at the same time.
+const SENDERS: usize = 1_000;
+
 /// Few peers before the empty server is measured: the first ones make it allocate what it shares.
 const FIRST_PEERS: usize = 20;
 
@@ -50,8 +53,11 @@ pub fn run(context: &Context<'_>) -> Result<Sample> {
     idle(&mut swarm, &mut crowd, &mut traffic, size.idle_time)?;
     let reading = meter.stop(&server);
 
-    traffic.fill(&mut swarm, &crowd.peers, 1, MESSAGES);
-    drain_all(&mut swarm, &mut crowd, &mut traffic, count as u64 * MESSAGES)?;
+    for start in (0..count).step_by(SENDERS) {
+        let end = count.min(start + SENDERS);
+        traffic.fill(&mut swarm, &crowd.peers[..end], 1, MESSAGES);
+        drain_all(&mut swarm, &mut crowd, &mut traffic, end as u64 * MESSAGES)?;
+    }
     idle(&mut swarm, &mut crowd, &mut traffic, settle)?;
     let later_memory = server.processes.memory() as f64;
 

@@ -66,7 +66,7 @@ impl Size {
             loads: vec![(100, 8), (400, 1)],
             latency_rates: latency::CASES.len(),
             joins: 4_000,
-            idle_peers: 4_000,
+            idle_peers: 8_000,
             idle_time: Duration::from_secs(20),
             burst_pairs: 1_000,
             rooms: vec![50, 100, 200, 1_000],

@@ -114,6 +114,7 @@ impl MemoryMailbox {
     }
 
     fn drop_while(&mut self, drop: impl Fn(&StoredEntry, usize) -> bool) {
+        let mut has_released = false;
         while self.entries.front().is_some_and(|first| drop(first, self.entries.len())) {
             if let Some(StoredEntry { entry, state, charged_grant, .. }) = self.entries.pop_front() {
                 self.acked_seq = self.acked_seq.max(entry.seq);
@@ -123,10 +124,13 @@ impl MemoryMailbox {
                 }
                 if let Some(charged) = charged_grant.and_then(|grant| self.charged_bytes.get_mut(&grant)) {
                     *charged -= entry.body.len();
+                    has_released = true;
                 }
             }
         }
-        self.charged_bytes.retain(|_, bytes| *bytes > 0);
+        if has_released {
+            self.charged_bytes.retain(|_, bytes| *bytes > 0);
+        }
         if self.entries.is_empty() && self.entries.capacity() > MAX_SPARE_ENTRIES {
             self.entries = VecDeque::new();
         }
