@@ -3,12 +3,18 @@
 use std::{fmt::Display, io::Write as _, process::ExitCode, thread};
 
 use actix_web::rt::System;
+use mimalloc::MiMalloc;
 use signalbox_config::{CommonFlags, LoadedConfig, logging};
 
 use crate::{
     open_files::raise_file_limit,
     reload::{ConfigReloads, ReloadSignal, SecretCheck},
 };
+
+/// With the allocator of glibc, the threads of a process wait for each other's heaps, because they
+/// free and enlarge what other threads have allocated.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Why a process does not start, or ends. The exit code is 2 for a wrong configuration and 1 for
 /// every other error. The text has one line.
