@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use signalbox_protocol::{
@@ -36,7 +37,7 @@ pub struct RoomState {
     /// The settings.
     pub settings: Arc<RoomSettings>,
     /// The members. The states of a room that a node and its store hold share their records.
-    pub members: BTreeMap<PeerId, Arc<Member>>,
+    pub members: LiteMap<PeerId, Arc<Member>>,
     /// The peers that have left within the resume window.
     pub tombstones: BTreeMap<PeerId, Tombstone>,
     /// What was decided about users and outlasts their peers.
@@ -179,7 +180,7 @@ impl RoomState {
             ends_at: 0,
             started_at: 0,
             settings: RoomSettings::shared_default(),
-            members: BTreeMap::new(),
+            members: LiteMap::new(),
             tombstones: BTreeMap::new(),
             sanctions: Arc::default(),
         }

@@ -138,7 +138,7 @@ impl MemoryRoom {
         let mut targets: SmallVec<[Target<'_>; 1]> = SmallVec::new();
         let (members, mailboxes) = (&self.state.members, &mut self.mailboxes);
         match &message.target {
-            MessageTarget::Peer(peer) => targets.extend(members.get_key_value(peer)),
+            MessageTarget::Peer(peer) => targets.extend(members.get(peer).map(|member| (peer, member))),
             // The caller's version is the current one, so these are the members that it knows.
             MessageTarget::Room => {
                 let is_target = |(peer, member): &Target<'_>| **peer != batch.sender && !member.waiting;
