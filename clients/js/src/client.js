@@ -307,7 +307,7 @@ export class SignalingClient extends TypedEmitter {
    * @param {Resumed} resumed
    */
   #onResumed(resumed) {
-    const { recovered, seq, lastId, limits, peers, waiting } = resumed;
+    const { recovered, seq, lastId, refused, limits, peers, waiting } = resumed;
     // A moderator admitted this peer while the connection was lost, so it knows nothing yet.
     if (!this.self) return this.#onNewPeer({ ...resumed, type: 'joined' });
     this.#socket.markUp(resumed);
@@ -315,7 +315,7 @@ export class SignalingClient extends TypedEmitter {
     if (recovered) this.#room.self = resumed;
     else this.#room.replace(resumed, peers, waiting);
     this.#mailbox.resume(limits.backlog, recovered ? undefined : seq);
-    this.#queue.resume(lastId);
+    this.#queue.resume(lastId, refused);
     if (this.#state !== 'open') this.#setState('open');
     // The first frame makes the previous handle invalid; a request with it may still be on its way.
     this.#mailbox.acknowledge();

@@ -59,7 +59,10 @@
  * @property {number} [resumeWindow] milliseconds; absent if the server is an older one
  * @property {string[]} features
  *
- * @typedef {Omit<Joined, 'type'> & { type: 'resumed', recovered: boolean, lastId: number }} Resumed
+ * @typedef {{ id: number, code: string }} RefusedId a message that was refused, with the code of its
+ *   answer
+ * @typedef {Omit<Joined, 'type'> & { type: 'resumed', recovered: boolean, lastId: number,
+ *   refused?: RefusedId[] }} Resumed
  *   this peer was resumed; with `recovered: false` the frame replaces all earlier state, and it may
  *   also come on an open connection
  *

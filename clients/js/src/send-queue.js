@@ -28,6 +28,7 @@ import { SignalingError, isRetriedByQueue, toError } from './signaling-error.js'
 /**
  * @typedef {import('./messages.js').Ack} Ack
  * @typedef {import('./messages.js').ErrorFrame} ErrorFrame
+ * @typedef {import('./messages.js').RefusedId} RefusedId
  * @typedef {{ type: string, to?: string, re?: number | PendingMessage,
  *   [member: string]: unknown }} ClientFrame a frame to send; `re` is the offer to which an answer, a
  *   rollback or a candidate belongs: its id, or the pending message if this client sent the offer
@@ -35,7 +36,8 @@ import { SignalingError, isRetriedByQueue, toError } from './signaling-error.js'
 
 /**
  * How many messages may be in flight (sent and without a reply). No more messages than these can be
- * refused before the queue receives the first refusal and reacts to it.
+ * refused before the queue receives the first refusal and reacts to it. The server names at most as
+ * many refused messages in `resumed`.
  */
 const MAX_IN_FLIGHT = 64;
 
@@ -80,8 +82,7 @@ export class PendingMessage {
    */
   encode() {
     const { id, frame } = this;
-    const re = frame.re instanceof PendingMessage ? frame.re.id : frame.re;
-    return JSON.stringify({ ...frame, id, re });
+    return JSON.stringify({ ...frame, id, re: frame.re instanceof PendingMessage ? frame.re.id : frame.re });
   }
 }
 
@@ -167,23 +168,24 @@ export class SendQueue {
   }
 
   /**
-   * The server sent `resumed` for this peer. Messages up to `lastAcceptedId` are resolved. The next
-   * {@link open} sends the other messages again, before any new message. They keep their ids, except
-   * messages that the server has refused: such a refusal is final for the id, unless it was
-   * `unavailable`.
+   * The server sent `resumed` for this peer. The refused ids get their replies, and the other messages
+   * up to `lastAcceptedId` are resolved. The next {@link open} sends the remaining messages again,
+   * before any new message. They keep their ids, except messages that the server has refused: such a
+   * refusal is final for the id, unless it was `unavailable`.
    *
    * @param {number} lastAcceptedId the `lastId` of `resumed`
+   * @param {RefusedId[]} [refused] the `refused` of `resumed`
    */
-  resume(lastAcceptedId) {
+  resume(lastAcceptedId, refused = []) {
     // The queue is still open if the server sent `resumed` because it made a new mailbox for the peer.
+    this.pause();
+    for (const one of refused) this.onReply(/** @type {ErrorFrame} */ ({ type: 'error', ...one }));
     this.pause();
     this.#lastUsedId = Math.max(this.#lastUsedId, lastAcceptedId);
     this.#makeReady();
-    this.#removeIf(({ id, resolve }) => {
-      const isAccepted = id !== undefined && id <= lastAcceptedId;
-      if (isAccepted) resolve({ type: 'ack', id, duplicate: true });
-      return isAccepted;
-    });
+    for (const { id } of this.#pending) {
+      if (id && lastAcceptedId >= id) this.onReply({ type: 'ack', id, duplicate: true });
+    }
   }
 
   /**
@@ -197,7 +199,7 @@ export class SendQueue {
     this.#removeIf((message) => {
       const error = errorAfterRejoin(message, isPresent);
       if (error) message.reject(error);
-      return error !== undefined;
+      return Boolean(error);
     });
   }
 
@@ -217,14 +219,14 @@ export class SendQueue {
    * @param {Ack | ErrorFrame} reply an `ack`, or an `error` with an id
    */
   onReply(reply) {
-    const message = this.#pending.find(({ isSent, id }) => isSent && id === reply.id);
+    const message = this.#pending.find(({ id }) => id === reply.id);
     if (!message) return;
     if (reply.type === 'error' && isRetriedByQueue(reply.code)) {
       this.#onRefused(message, reply);
     } else {
       this.#removeIf((one) => one === message);
-      if (reply.type === 'ack') message.resolve(reply);
-      else message.reject(toError(reply));
+      if (reply.type === 'error') message.reject(toError(reply));
+      else message.resolve(reply);
     }
     if (this.#retryAt && performance.now() >= this.#retryAt) this.#retryRefused();
     else this.#sendReady();
@@ -255,7 +257,12 @@ export class SendQueue {
     this.#holdsAll = true;
     if (this.#pending.some(({ isSent }) => isSent)) return;
     this.#clearRetryTimer();
-    this.#removeIf((message) => this.#rejectIfTooLate(message));
+    // A message whose target had a full mailbox for too long is rejected.
+    this.#removeIf(({ backloggedAt = Infinity, refusal, reject }) => {
+      const isTooLate = refusal?.code === 'peer_backlogged' && performance.now() - backloggedAt >= GIVE_UP_MS;
+      if (isTooLate) reject(refusal);
+      return isTooLate;
+    });
     this.#makeReady();
     this.#sendReady();
   }
@@ -288,17 +295,6 @@ export class SendQueue {
     this.#pending = this.#pending.filter((message) => !isDone(message));
   }
 
-  /**
-   * Rejects a message whose target had a full mailbox for too long, and returns whether it did.
-   *
-   * @param {PendingMessage} message
-   */
-  #rejectIfTooLate({ backloggedAt = Infinity, refusal, reject }) {
-    const isTooLate = refusal?.code === 'peer_backlogged' && performance.now() - backloggedAt >= GIVE_UP_MS;
-    if (isTooLate) reject(refusal);
-    return isTooLate;
-  }
-
   #sendReady() {
     if (!this.#open || this.#holdsAll) return;
     /** The targets of the messages that are held back; undefined for all peers. @type {Set<unknown>} */
@@ -308,7 +304,7 @@ export class SendQueue {
       if (inFlight >= MAX_IN_FLIGHT) return;
       if (message.isSent) continue;
       const { to } = message.frame;
-      const isHeld = message.refusal || held.has(to) || held.has(undefined) || (to === undefined && held.size > 0);
+      const isHeld = message.refusal || held.has(to) || held.has(undefined) || (to === undefined && held.size);
       if (isHeld) held.add(to);
       else if (this.#sendNow(message)) inFlight += 1;
     }

@@ -317,3 +317,24 @@ test('a paused or emptied queue has no timer', withTimers(async () => {
   assert.equal(Date.now(), before);
   assert.deepEqual(transmitted(), []);
 }));
+
+test('a refused id of a resumed frame does not count as accepted', withTimers(async () => {
+  for (const isOpen of [true, false]) {
+    const { queue, message, transmitted, ack, refuse } = createQueue();
+    queue.open(1000);
+    const [final, full, unknown, accepted, later] = ['final', 'full', 'unknown', 'accepted', 'later'].map((data) => message(data, 'bob'));
+    transmitted();
+    refuse(3, 'unavailable', 500);
+    const held = message('held', 'bob');
+    if (!isOpen) queue.pause();
+    queue.resume(4, [{ id: 1, code: 'no_such_peer' }, { id: 2, code: 'peer_backlogged' }, { id: 3, code: 'not_permitted' }, { id: 99, code: 'too_large' }]);
+    assert.deepEqual(transmitted(), [], 'not before the connection is open');
+    queue.open(1000);
+    await settle();
+    assert.deepEqual([final, full, unknown, accepted, later].map(({ outcome }) => outcome), ['no_such_peer', null, 'not_permitted', 'ok', null]);
+    assert.deepEqual(transmitted(), ['5:later', '6:full', '7:held'], 'a temporary refusal is retried under a new id');
+    for (const id of [5, 6, 7]) ack(id);
+    await settle();
+    assert.deepEqual([full, later, held].map(({ outcome }) => outcome), ['ok', 'ok', 'ok']);
+  }
+}));

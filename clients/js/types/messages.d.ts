@@ -89,10 +89,15 @@ export type Joined = {
     resumeWindow?: number;
     features: string[];
 };
+export type RefusedId = {
+    id: number;
+    code: string;
+};
 export type Resumed = Omit<Joined, 'type'> & {
     type: 'resumed';
     recovered: boolean;
     lastId: number;
+    refused?: RefusedId[];
 };
 export type Forwarded = {
     seq?: number;
@@ -300,7 +305,10 @@ export type ServerFrame = Joined | Resumed | WaitingFrame | NegotiationFrame | M
  * @property {number} [resumeWindow] milliseconds; absent if the server is an older one
  * @property {string[]} features
  *
- * @typedef {Omit<Joined, 'type'> & { type: 'resumed', recovered: boolean, lastId: number }} Resumed
+ * @typedef {{ id: number, code: string }} RefusedId a message that was refused, with the code of its
+ *   answer
+ * @typedef {Omit<Joined, 'type'> & { type: 'resumed', recovered: boolean, lastId: number,
+ *   refused?: RefusedId[] }} Resumed
  *   this peer was resumed; with `recovered: false` the frame replaces all earlier state, and it may
  *   also come on an open connection
  *

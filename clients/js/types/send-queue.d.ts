@@ -26,6 +26,7 @@
 import { SignalingError } from './signaling-error.js';
 export type Ack = import('./messages.js').Ack;
 export type ErrorFrame = import('./messages.js').ErrorFrame;
+export type RefusedId = import('./messages.js').RefusedId;
 export type ClientFrame = {
     type: string;
     to?: string;
@@ -94,14 +95,15 @@ export declare class SendQueue {
     /** The connection is lost. All messages stay pending. */
     pause(): void;
     /**
-     * The server sent `resumed` for this peer. Messages up to `lastAcceptedId` are resolved. The next
-     * {@link open} sends the other messages again, before any new message. They keep their ids, except
-     * messages that the server has refused: such a refusal is final for the id, unless it was
-     * `unavailable`.
+     * The server sent `resumed` for this peer. The refused ids get their replies, and the other messages
+     * up to `lastAcceptedId` are resolved. The next {@link open} sends the remaining messages again,
+     * before any new message. They keep their ids, except messages that the server has refused: such a
+     * refusal is final for the id, unless it was `unavailable`.
      *
      * @param {number} lastAcceptedId the `lastId` of `resumed`
+     * @param {RefusedId[]} [refused] the `refused` of `resumed`
      */
-    resume(lastAcceptedId: number): void;
+    resume(lastAcceptedId: number, refused?: RefusedId[]): void;
     /**
      * The client has joined as a new peer, or waits in the lobby as one: at its first join, or because
      * it could not resume its peer. A frame `message` or `update` stays in the queue if it has no id and
