@@ -132,7 +132,7 @@ try {
       return call(
         'EVALSHA', hash, `${keys.length}`, ...keys,
         sender, sender === 'a' ? 'n1' : 'n2', '1', '100', `${sent[pair][target]}`, `${id - 1}`, '', room, limits,
-        'f'.repeat(32), '5', `${batch}`, ...messages.flat(), 'sb:node:{7}:', replicationId, '5', '-1', replicationId,
+        'f'.repeat(32), '5', '', `${batch}`, ...messages.flat(), 'sb:node:{7}:', replicationId, '5', '-1', replicationId,
       );
     };
     const calls = Math.ceil(CALLS_PER_ROUND / batch / pipeline);
@@ -150,13 +150,13 @@ try {
   const append = common + read('append');
   const calls = `
     redis.call('TIME')
-    redis.call('HMGET', KEYS[1], 'lin', 'hl', 'ver', 'wb', 'o:' .. ARGV[1], 'm:' .. ARGV[1], 'o:' .. ARGV[17], 'm:' .. ARGV[17])
+    redis.call('HMGET', KEYS[1], 'lin', 'hl', 'ver', 'wb', 'o:' .. ARGV[1], 'm:' .. ARGV[1], 'o:' .. ARGV[18], 'm:' .. ARGV[18])
     local state = string.rep('x', 104)
-    redis.call('XADD', KEYS[6], 'MINID', '100-' .. (ARGV[5] + 1), '100-' .. ARGV[13], 'f', ARGV[1], 'i', ARGV[13], 'k', 'f',
-      't', '1700000000000', 'c', '1000', 'd', ARGV[15], 'm', '12', 's', '')
-    redis.call('HSET', KEYS[1], 'm:' .. ARGV[1], state, 'm:' .. ARGV[17], state, 'wb', '1234')
-    redis.call('SPUBLISH', ARGV[19] .. 'n1', ARGV[8] .. ' ' .. ARGV[1] .. ' ' .. ARGV[13] .. ' f ' .. ARGV[15])
-    return { 'ok', ARGV[23], '100', { 'w' } }`;
+    redis.call('XADD', KEYS[6], 'MINID', '100-' .. (ARGV[5] + 1), '100-' .. ARGV[14], 'f', ARGV[1], 'i', ARGV[14], 'k', 'f',
+      't', '1700000000000', 'c', '1000', 'd', ARGV[16], 'm', '12', 's', '')
+    redis.call('HSET', KEYS[1], 'm:' .. ARGV[1], state, 'm:' .. ARGV[18], state, 'wb', '1234')
+    redis.call('SPUBLISH', ARGV[20] .. 'n1', ARGV[8] .. ' ' .. ARGV[1] .. ' ' .. ARGV[14] .. ' f ' .. ARGV[16])
+    return { 'ok', ARGV[24], '100', { 'w' } }`;
   const [withoutPublish, oneField] = [
     append.replace(/^publish\(\)$/m, ''),
     append.replace(/'f', entry\.from,\s+'i', entry\.id, 'k', entry\.kind, 't', written_at, 'c', bytes, 'd', body, 'm', messages, 's', state\)\n\s+member\.is_trimmed/, "'d', body)\n member.is_trimmed"),

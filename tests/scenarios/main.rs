@@ -11,7 +11,7 @@
 //! - Limits: [`limits`], [`peer_limits`], [`table_shares`], [`load_budgets`], [`abuse`],
 //!   [`redis_traffic`], [`data_retention`]
 //! - Failures: [`outage`], [`drain`], [`node_death`], [`redis_outage`], [`redis_failover`],
-//!   [`redis_refusals`], [`partial_failure`]
+//!   [`redis_refusals`], [`partial_failure`], [`lost_refusals`]
 //! - Operation: [`boot`], [`configuration`], [`reload`], [`event_feed`], [`usage`], [`webhooks`],
 //!   [`hanging_dependencies`], [`shared_redis`], [`workers`]
 
@@ -80,6 +80,7 @@ mod leaked_api_key;
 mod limits;
 mod load_budgets;
 mod lobby;
+mod lost_refusals;
 mod mass_revocation;
 mod moderation;
 mod node_death;

@@ -362,8 +362,19 @@ impl ProtocolClient {
             }
         }
         outputs.push(ClientOutput::Resumed { recovered, requested });
+        outputs.extend(self.reject_refused(frame));
         outputs.extend(self.settle_ids(frame["lastId"].as_u64().unwrap_or(0)));
         outputs
+    }
+
+    /// Handles `refused`: these messages were refused, and their answers may be lost.
+    fn reject_refused(&mut self, frame: &Value) -> Vec<ClientOutput> {
+        let refused = frame["refused"].as_array().into_iter().flatten();
+        let rejected = refused.filter_map(|refused| {
+            let message = self.take_pending(refused)?;
+            Some(ClientOutput::Rejected { n: message.n, code: string_member(refused, "code").to_owned() })
+        });
+        rejected.collect()
     }
 
     /// Handles `lastId`: messages up to it were accepted, later ones must be sent again.
@@ -396,7 +407,7 @@ impl ProtocolClient {
 
     fn handle_error(&mut self, now: Elapsed, frame: &Value) -> Vec<ClientOutput> {
         let code = string_member(frame, "code");
-        // After a `resumed` on an open connection an id may be answered twice.
+        // After a `resumed` on an open connection an id may be answered twice, here or in its list.
         if frame["id"].as_u64().is_some_and(|id| self.pending.front().is_none_or(|first| id < first.id)) {
             return Vec::new();
         }

@@ -113,6 +113,11 @@ impl ErrorCode {
         }
     }
 
+    /// Reads [`ErrorCode::as_str`].
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text)
+    }
+
     /// The wait before a retry, milliseconds. None if a retry does not help.
     pub fn retry_ms(self) -> Option<u32> {
         match self {
@@ -132,6 +137,7 @@ mod tests {
         let text = include_str!("../../../docs/PROTOCOL.md");
         for code in ErrorCode::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
+            assert_eq!(ErrorCode::parse(code.as_str()), Some(code));
             assert!(text.contains(&format!("`{}`", code.as_str())), "docs/PROTOCOL.md lacks {code:?}");
         }
     }

@@ -26,7 +26,7 @@ pub use error_code::ErrorCode;
 pub use json_bounds::{MAX_SAFE_INTEGER, MAX_TOKEN_BYTES, is_bounded_object};
 pub use server::{
     DescriptionMessage, E2eeMode, IcePolicy, IceServer, JoinedMessage, KnockEndReason, LeaveReason,
-    LobbyPeer, PeerInfo, RoomInfo, ServerMessage, UserSource, WaitingMessage, WireLimits,
+    LobbyPeer, PeerInfo, RefusedId, RoomInfo, ServerMessage, UserSource, WaitingMessage, WireLimits,
 };
 
 /// The WebSocket subprotocol (RFC 6455, section 1.9). The server accepts no other.

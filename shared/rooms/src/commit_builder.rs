@@ -15,7 +15,7 @@ use signalbox_protocol::{
 
 use crate::{
     room::{Decision, Member, RoomCreatorKind, RoomEvent, RoomEventKind, RoomPolicy, RoomState},
-    store::{Commit, EntryKind, EventEntry, StateKind},
+    store::{Commit, EntryKind, EventEntry, RequestId, StateKind},
 };
 
 /// A peer event without `polite`, which is added for each reader.
@@ -41,7 +41,7 @@ pub fn build_commit(
     now: u64,
     state: &RoomState,
     decision: &Decision,
-    accepted_ids: Vec<(PeerId, u64)>,
+    accepted_ids: Vec<RequestId>,
     policy: &RoomPolicy,
 ) -> Commit {
     let settings = &decision.next_state.settings;

@@ -14,7 +14,7 @@ use crate::{
     commit_builder::{build_commit, build_feed_lines},
     removal::{RemovedPeer, find_removed_peers, removed_peers},
     room::{Decision, InputOutcome, ReplicationId, RoomInput, RoomPolicy, RoomState, decide},
-    store::{CommitResult, Delivery, LoadedRoom, RoomStore, StoreUnavailable},
+    store::{CommitResult, Delivery, LoadedRoom, RequestId, RoomStore, StoreUnavailable},
 };
 
 /// The result of one input: its outcome and the state of the room after it. After
@@ -63,8 +63,8 @@ pub trait CommitHost: Send + Sync + 'static {
 pub struct InputBatch {
     /// The inputs, in order.
     pub inputs: Vec<RoomInput>,
-    /// For each input: the peer and message id of the request that caused the input.
-    pub request_ids: Vec<Option<(PeerId, u64)>>,
+    /// For each input: the id of the request that caused the input.
+    pub request_ids: Vec<Option<RequestId>>,
 }
 
 /// The changes of a commit, for the process that committed.
@@ -105,7 +105,7 @@ impl From<StoreUnavailable> for BatchFailure {
 impl InputBatch {
     /// The ids of the requests that the decision carries out. A refused request does not use its
     /// id.
-    fn accepted_ids(&self, decision: &Decision) -> Vec<(PeerId, u64)> {
+    fn accepted_ids(&self, decision: &Decision) -> Vec<RequestId> {
         let results = self.request_ids.iter().zip(&decision.outcomes);
         let applied = results.filter(|(_, outcome)| outcome.is_applied());
         applied.filter_map(|(request_id, _)| request_id.clone()).collect()
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
     use crate::{
         room::tests::{test_member, test_peer},
-        store::StoreLimits,
+        store::{RefusedIds, StoreLimits},
     };
 
     /// A host whose cached state is always that of a room before its first commit.
@@ -296,8 +296,12 @@ mod tests {
         RoomInput::Leave { peer: test_peer(n), epoch: 1, reason: LeaveReason::Left }
     }
 
+    fn request_id(id: u64) -> RequestId {
+        RequestId { peer: test_peer(1), id, refused: RefusedIds::default() }
+    }
+
     fn batch(inputs: Vec<RoomInput>) -> InputBatch {
-        let request_ids = inputs.iter().zip(1..).map(|(_, id)| Some((test_peer(1), id))).collect();
+        let request_ids = inputs.iter().zip(1..).map(|(_, id)| Some(request_id(id))).collect();
         InputBatch { inputs, request_ids }
     }
 
@@ -326,6 +330,6 @@ mod tests {
         let batch = batch(vec![join(1), leave(2), leave(1)]);
         let policy = RoomPolicy::new(&ServiceSettings::default());
         let decision = decide(&state, 0, &batch.inputs, &policy);
-        assert_eq!(batch.accepted_ids(&decision), [(test_peer(1), 1), (test_peer(1), 3)]);
+        assert_eq!(batch.accepted_ids(&decision), [request_id(1), request_id(3)]);
     }
 }

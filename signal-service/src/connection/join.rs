@@ -14,7 +14,7 @@ use signalbox_protocol::{
 };
 use signalbox_rooms::{
     room::{InputOutcome, Member, PeerAttachment, PeerClaim, ReplicationId, RoomInput, RoomState},
-    store::{MailboxPage, PeerStatus, StoreUnavailable},
+    store::{MailboxPage, PeerStatus, RefusedIds, StoreUnavailable},
 };
 
 use super::disconnect::left_close_code;
@@ -37,6 +37,8 @@ pub(super) struct JoinedPeer {
     pub(super) is_resumed: bool,
     /// The highest message id that was accepted from the peer.
     pub(super) last_id: u64,
+    /// The ids below `last_id` that were refused.
+    pub(super) refused: RefusedIds,
     /// The last entry up to which the store knows that the peer has it.
     pub(super) acked_seq: u64,
     /// The peer and the epoch of the connection of this grant before this one.
@@ -123,6 +125,7 @@ async fn commit_join(
         handle_generation: generation,
         is_resumed: false,
         last_id: 0,
+        refused: RefusedIds::default(),
         acked_seq: 0,
         previous,
     })
@@ -177,14 +180,15 @@ fn send_resumed(
     point: ResumePoint,
     handle_generation: u64,
 ) -> Result<JoinedPeer, CloseCode> {
-    let ResumePoint { state, page, has_all_events, start, last_id } = point;
+    let ResumePoint { state, page, has_all_events, start, last_id, refused } = point;
     let recovered = page.is_some() && has_all_events;
     node.registry.context().metrics.count_resume(recovered);
     tracing::info!(event = "resumed", room = %room.id, peer = %peer.id, recovered);
     let Some(member) = state.members.get(&peer.id) else { return Err(CloseCode::SessionGone) };
     peer.apply_member(member);
     let joined = build_joined(node, room, peer, member, &state, start, handle_generation);
-    let resumed = ServerMessage::Resumed { joined, recovered, last_id };
+    let refused_ids = refused.clone().into_vec();
+    let resumed = ServerMessage::Resumed { joined, recovered, last_id, refused: refused_ids };
     peer.open_mailbox(&resumed, &state.replication_id, start);
     peer.start_replay(page);
     // Before direct delivery is possible, the other local peers must have every message that this
@@ -196,6 +200,7 @@ fn send_resumed(
         handle_generation,
         is_resumed: true,
         last_id,
+        refused,
         acked_seq: start.acked_seq,
         previous: None,
     })
@@ -210,6 +215,7 @@ struct ResumePoint {
     has_all_events: bool,
     start: MailboxStart,
     last_id: u64,
+    refused: RefusedIds,
 }
 
 async fn find_resume_point(
@@ -247,10 +253,12 @@ async fn find_resume_point(
                 acked_seq: page.acked_seq,
             },
             last_id: page.last_id,
+            refused: page.refused.clone(),
             page: Some(page),
         });
     }
-    let renewed = context.store.renew_mailbox(&room.id, &reader, handle.mailbox_version, 0).await;
+    let (store, refused) = (&context.store, RefusedIds::default());
+    let renewed = store.renew_mailbox(&room.id, &reader, handle.mailbox_version, 0, &refused).await;
     let Ok(Some(renewed)) = renewed else { return Err(CloseCode::Unavailable) };
     Ok(ResumePoint {
         state: Arc::new(renewed.state),
@@ -258,6 +266,7 @@ async fn find_resume_point(
         has_all_events: false,
         start: MailboxStart::acknowledged_up_to(renewed.mailbox_version, renewed.base_seq),
         last_id: renewed.last_id,
+        refused: renewed.refused,
     })
 }
 
@@ -322,7 +331,8 @@ fn enter_lobby(
     // A moderator may have admitted the peer before this node subscribed to its entries.
     peer.mark_stale();
     let member = member.clone();
-    JoinedPeer { member, handle_generation, is_resumed, last_id: 0, acked_seq: 0, previous: None }
+    let refused = RefusedIds::default();
+    JoinedPeer { member, handle_generation, is_resumed, last_id: 0, refused, acked_seq: 0, previous: None }
 }
 
 /// The members of `joined`, with a new handle.

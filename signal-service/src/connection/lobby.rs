@@ -11,7 +11,7 @@ use std::sync::Arc;
 use signalbox_protocol::{CloseCode, ServerMessage};
 use signalbox_rooms::{
     room::{Member, RoomState},
-    store::{MailboxPage, PeerStatus, StoreUnavailable},
+    store::{MailboxPage, PeerStatus, RefusedIds, StoreUnavailable},
 };
 
 use super::{
@@ -87,7 +87,8 @@ async fn join_from_lobby(
     if !is_whole {
         // Some entries were lost: the mailbox is replaced and begins with the room as it is.
         let reader = peer.mailbox_reader(&context.node_id);
-        let renewed = context.store.renew_mailbox(&room.id, &reader, page.mailbox_version, 0).await?;
+        let (store, refused) = (&context.store, RefusedIds::default());
+        let renewed = store.renew_mailbox(&room.id, &reader, page.mailbox_version, 0, &refused).await?;
         let Some(renewed) = renewed else { return Err(StoreUnavailable) };
         let Some(found) = renewed.state.members.get(&peer.id) else {
             return Ok(ResyncResult::MustClose(CloseCode::SessionGone));

@@ -16,6 +16,12 @@ pub(super) fn unavailable_answer(id: u64) -> ServerMessage {
     ServerMessage::error(Some(id), ErrorCode::Unavailable, None, text)
 }
 
+/// The answer to an id that was refused before, and after which a later id was accepted.
+pub(super) fn refused_again(id: u64, code: ErrorCode) -> ServerMessage {
+    let text = "this id was refused before; to try again, send the message under a new id";
+    ServerMessage::error(Some(id), code, None, text)
+}
+
 /// The answer to a request that was carried out before.
 pub(super) fn duplicate_ack(id: u64) -> ServerMessage {
     ServerMessage::Ack { id, duplicate: true, durable: true }
@@ -26,6 +32,7 @@ pub(super) fn forward_answer(id: Option<u64>, result: ForwardResult) -> Option<S
     match result {
         ForwardResult::Written => id.map(ServerMessage::ack),
         ForwardResult::Duplicate => id.map(duplicate_ack),
+        ForwardResult::RefusedBefore(code) => id.map(|id| refused_again(id, code)),
         ForwardResult::NoSuchPeer => {
             let text = "the target is not in this room";
             Some(ServerMessage::error(id, ErrorCode::NoSuchPeer, Some("to"), text))

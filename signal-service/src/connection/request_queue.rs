@@ -16,15 +16,17 @@ use std::{
 };
 
 use serde_json::value::RawValue;
-use signalbox_protocol::{LeaveReason, RoomCommand, ServerMessage};
+use signalbox_protocol::{ErrorCode, LeaveReason, RoomCommand, ServerMessage};
 use signalbox_rooms::{
     room::{InputOutcome, ManageRoom, PeerSelector, RoomAction, RoomInput},
-    store::{AppendError, MessageTarget, StoreUnavailable},
+    store::{AppendError, MessageTarget, RefusedIds, RequestId, StoreUnavailable},
 };
 
 use super::{
     message_ids::MessageIds,
-    request_answers::{duplicate_ack, forward_answer, unavailable_answer, unavailable_without_id},
+    request_answers::{
+        duplicate_ack, forward_answer, refused_again, unavailable_answer, unavailable_without_id,
+    },
 };
 use crate::{
     registry::{
@@ -163,8 +165,13 @@ pub(super) struct RequestQueue {
 }
 
 impl RequestQueue {
-    /// An empty queue; all ids up to `settled_id` were accepted before.
-    pub(super) fn new(room: Arc<LocalRoom>, peer: Arc<LocalPeer>, settled_id: u64, acked_seq: u64) -> Self {
+    /// An empty queue; all ids up to `settled_id` were accepted before, except the `refused` ids.
+    pub(super) fn new(
+        room: Arc<LocalRoom>,
+        peer: Arc<LocalPeer>,
+        (settled_id, refused): (u64, RefusedIds),
+        acked_seq: u64,
+    ) -> Self {
         Self {
             room,
             counted_bytes: peer.open_buffer(),
@@ -175,7 +182,7 @@ impl RequestQueue {
             finished_call: None,
             needs_resync: false,
             is_leaving: false,
-            ids: MessageIds::new(settled_id),
+            ids: MessageIds::new(settled_id, refused),
             received_seq: None,
             acked_seq,
             mailbox_was_renewed: false,
@@ -194,11 +201,11 @@ impl RequestQueue {
     pub(super) fn push_request(&mut self, request: PeerRequest, answers: &mut Vec<ServerMessage>) -> bool {
         if let Some(id) = request.message_id() {
             if self.is_blocked(id, &request) {
-                self.ids.record_refused(id, request.message_target().clone());
+                self.ids.record_unknown(id, request.message_target().clone());
                 answers.push(unavailable_answer(id));
                 return false;
             }
-            self.ids.clear_refused(id);
+            self.ids.clear_unknown(id);
         }
         self.queued_bytes += request.byte_len();
         self.queue.push_back(request);
@@ -229,6 +236,18 @@ impl RequestQueue {
         self.ids.settled_id()
     }
 
+    /// The ids that were refused.
+    pub(super) fn refused_ids(&self) -> &RefusedIds {
+        self.ids.refused_ids()
+    }
+
+    /// The answer to this id is a final error.
+    pub(super) fn record_refused(&mut self, id: Option<u64>, code: ErrorCode) {
+        if let Some(id) = id {
+            self.ids.record_refused(id, code);
+        }
+    }
+
     /// Starts the next call if none is in flight.
     pub(super) fn start_next_call(&mut self, answers: &mut Vec<ServerMessage>) {
         self.start_calls(answers);
@@ -248,7 +267,7 @@ impl RequestQueue {
             self.queued_bytes -= request.byte_len();
             // A call that failed meanwhile may block it now.
             if let Some(id) = request.message_id().filter(|id| self.is_blocked(*id, &request)) {
-                self.ids.record_refused(id, request.message_target().clone());
+                self.ids.record_unknown(id, request.message_target().clone());
                 answers.push(unavailable_answer(id));
                 continue;
             }
@@ -259,13 +278,19 @@ impl RequestQueue {
     /// Starts the call of one request, or settles it without a call.
     fn start_request(&mut self, request: PeerRequest, answers: &mut Vec<ServerMessage>) {
         let goes_direct = self.goes_direct(&request);
+        let refused_before = request.message_id().and_then(|id| Some((id, self.ids.refused_before(id)?)));
         let (peer, epoch) = (&self.peer.id, self.peer.epoch());
         match request {
-            PeerRequest::Forward(message) if goes_direct => self.forward_direct(&message, answers),
-            PeerRequest::Forward(message) => {
+            // The store decides about a message. A leave must happen.
+            PeerRequest::Forward(message) if !goes_direct => {
                 let messages = self.take_batch(message);
                 self.start_append(messages, self.received_seq.unwrap_or(0), answers);
             }
+            PeerRequest::Leave { id } => self.start_leave(id),
+            _ if refused_before.is_some() => {
+                answers.extend(refused_before.map(|(id, code)| refused_again(id, code)));
+            }
+            PeerRequest::Forward(message) => self.forward_direct(&message, answers),
             // Every earlier request is settled, so the ack is in order.
             PeerRequest::AckDropped { id } => self.acknowledge_id(id, answers),
             PeerRequest::Update { id, name, metadata } => {
@@ -276,7 +301,6 @@ impl RequestQueue {
                 let input = ManageRoom::from_member(peer.clone(), epoch, room_action(command));
                 self.start_change(id, input, answers);
             }
-            PeerRequest::Leave { id } => self.start_leave(id),
         }
     }
 
@@ -289,7 +313,7 @@ impl RequestQueue {
                 answers.push(ServerMessage::Ack { id, duplicate: false, durable: false });
             }
             (None, Some(ForwardResult::Written)) => {}
-            (id, Some(refused)) => answers.extend(forward_answer(id, refused)),
+            (id, Some(refused)) => self.answer_forward(id, refused, answers),
             (Some(id), None) => self.refuse_ids(vec![(id, message.target.clone())], answers),
             (None, None) => answers.push(unavailable_without_id(
                 "the store does not answer, and a target is on another node; send the message again later",
@@ -371,12 +395,13 @@ impl RequestQueue {
         // An ack never goes back.
         self.acked_seq = self.acked_seq.max(acked_seq);
         self.peer.mark_acknowledged(self.acked_seq);
-        let progress = SenderProgress {
+        let mut progress = SenderProgress {
             acked_seq: self.acked_seq,
             last_id: self.ids.settled_id(),
+            refused: self.ids.unreported_ids(),
             handle_generation: self.confirmed_handle,
         };
-        if let Some(result) = append_at_once(&self.room, &self.peer, progress, &messages) {
+        if let Some(result) = append_at_once(&self.room, &self.peer, &mut progress, &messages) {
             let next_step = self.handle_append_result(messages, result, answers);
             self.finished_call = Some(next_step).filter(|step| *step != NextStep::Continue);
             return;
@@ -393,7 +418,9 @@ impl RequestQueue {
             answers.extend(id.map(duplicate_ack));
             return;
         }
-        let (room, accepted_id) = (self.room.clone(), id.map(|id| (self.peer.id.clone(), id)));
+        let refused = self.ids.unreported_ids();
+        let accepted_id = id.map(|id| RequestId { peer: self.peer.id.clone(), id, refused });
+        let room = self.room.clone();
         self.call = Some(Box::pin(async move {
             let result = room.submit_input(input, accepted_id).await;
             CallResult::RoomChanged(id, result.map(|(outcome, _)| outcome))
@@ -466,8 +493,9 @@ impl RequestQueue {
                     if matches!(result, ForwardResult::Written | ForwardResult::Duplicate) {
                         self.ids.settle_id(message.id);
                     }
-                    answers.extend(forward_answer(message.id, result));
+                    self.answer_forward(message.id, result, answers);
                 }
+                self.ids.mark_reported();
                 self.raise_settled_id();
                 NextStep::Continue
             }
@@ -488,6 +516,14 @@ impl RequestQueue {
         }
     }
 
+    /// Answers a message, and records a refusal.
+    fn answer_forward(&mut self, id: Option<u64>, result: ForwardResult, answers: &mut Vec<ServerMessage>) {
+        if let Some(code) = result.refusal_code() {
+            self.record_refused(id, code);
+        }
+        answers.extend(forward_answer(id, result));
+    }
+
     /// The store wrote nothing: these messages go first after the resync.
     fn requeue_messages(&mut self, messages: Vec<OutgoingMessage>) {
         for message in messages.into_iter().rev() {
@@ -506,7 +542,12 @@ impl RequestQueue {
         match (result.map(InputOutcome::refusal), id) {
             (Ok(None), id) => self.acknowledge_id(id, answers),
             (Ok(Some(refusal)), id) => match refusal.to_error_message(id) {
-                Some(error) => answers.push(error),
+                Some(error) => {
+                    if let Some((code, _)) = refusal.error {
+                        self.record_refused(id, code);
+                    }
+                    answers.push(error);
+                }
                 None => {
                     // The peer may be a member again after a resync.
                     self.needs_resync = true;
@@ -551,7 +592,7 @@ impl RequestQueue {
             self.queued_bytes = 0;
         }
         for (id, target) in refused {
-            self.ids.record_refused(id, target);
+            self.ids.record_unknown(id, target);
             answers.push(unavailable_answer(id));
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use signalbox_protocol::{CloseCode, ServerMessage};
 use signalbox_rooms::{
     room::{ClaimProof, InputOutcome, Member, PeerAttachment, PeerClaim, RoomInput},
-    store::{MailboxPage, PeerStatus, StoreUnavailable},
+    store::{MailboxPage, PeerStatus, RequestId, StoreUnavailable},
 };
 use tokio::time::Instant;
 
@@ -91,7 +91,8 @@ pub(super) async fn reclaim_peer(
     let (room, peer) = (state.room, state.peer);
     let claim = build_claim(state);
     let claimed_replication_id = claim.replication_id.clone();
-    let accepted_id = Some((peer.id.clone(), state.queue.settled_id()));
+    let (settled_id, refused) = (state.queue.settled_id(), state.queue.refused_ids().clone());
+    let accepted_id = Some(RequestId { peer: peer.id.clone(), id: settled_id, refused });
     state.uncertain_epoch = Some(peer.epoch() + 1);
     let (outcome, room_state) = room.submit_input(RoomInput::Attach(Box::new(claim)), accepted_id).await?;
     state.uncertain_epoch = None;
@@ -150,7 +151,8 @@ async fn send_snapshot(
     let member = state.token.apply_to_member(member.clone());
     let start = MailboxStart { mailbox_version: page.mailbox_version, seq: since, acked_seq: page.acked_seq };
     let joined = build_joined(node, room, peer, &member, &known, start, state.handle_generation);
-    let resumed = ServerMessage::Resumed { joined, recovered: false, last_id: page.last_id };
+    let (last_id, refused) = (page.last_id, page.refused.clone().into_vec());
+    let resumed = ServerMessage::Resumed { joined, recovered: false, last_id, refused };
     state.begin_mailbox(member, &resumed, &known.replication_id, start);
     Ok(true)
 }
@@ -160,14 +162,16 @@ async fn renew_mailbox(state: &mut ConnectionState<'_>) -> Result<(), StoreUnava
     let (node, room, peer) = (state.node, state.room, state.peer);
     let context = node.registry.context();
     let (reader, settled_id) = (peer.mailbox_reader(&context.node_id), state.queue.settled_id());
-    let renewed = context.store.renew_mailbox(&room.id, &reader, peer.mailbox_version(), settled_id).await?;
+    let (store, refused) = (&context.store, state.queue.refused_ids());
+    let renewed = store.renew_mailbox(&room.id, &reader, peer.mailbox_version(), settled_id, refused).await?;
     // None: this node does not own the peer any more; the next attempt finds out.
     let Some(renewed) = renewed else { return Ok(()) };
     let Some(member) = renewed.state.members.get(&peer.id) else { return Ok(()) };
     let member = state.token.apply_to_member(member.clone());
     let start = MailboxStart::acknowledged_up_to(renewed.mailbox_version, renewed.base_seq);
     let joined = build_joined(node, room, peer, &member, &renewed.state, start, state.handle_generation);
-    let resumed = ServerMessage::Resumed { joined, recovered: false, last_id: renewed.last_id };
+    let (last_id, refused) = (renewed.last_id, renewed.refused.into_vec());
+    let resumed = ServerMessage::Resumed { joined, recovered: false, last_id, refused };
     context.metrics.mailboxes_renewed.inc();
     tracing::info!(event = "mailbox_renewed", room = %room.id, peer = %peer.id);
     state.begin_mailbox(member, &resumed, &renewed.state.replication_id, start);

@@ -57,7 +57,12 @@ impl<'a> ConnectionState<'a> {
             node,
             room,
             peer,
-            queue: RequestQueue::new(room.clone(), peer.clone(), joined.last_id, joined.acked_seq),
+            queue: RequestQueue::new(
+                room.clone(),
+                peer.clone(),
+                (joined.last_id, joined.refused),
+                joined.acked_seq,
+            ),
             token: ConnectionToken::new(node, room, peer, &joined.member),
             member: joined.member,
             handle_generation: joined.handle_generation,

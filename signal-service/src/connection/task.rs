@@ -390,6 +390,7 @@ impl<'a> ConnectionTask<'a> {
                 DispatchAction::RecordReceived(seq) => self.record_received(seq),
                 DispatchAction::AnswerPing { id } => self.answers.push(ServerMessage::Pong { id }),
                 DispatchAction::AnswerError(ErrorAnswer { id, code, field, text }) => {
+                    self.state.queue.record_refused(id, code);
                     self.answer_error(id, code, field, &text);
                 }
                 DispatchAction::AnswerRateLimited { id } => self.answer_rate_limited(id),
@@ -439,6 +440,7 @@ impl<'a> ConnectionTask<'a> {
                 "too many frames; wait, then send this id again, and the later ids after it",
             )
         } else {
+            self.state.queue.record_refused(id, ErrorCode::RateLimited);
             (ErrorCode::RateLimited, "too many frames; wait, then send this again under a new id")
         };
         self.state.node.registry.context().metrics.count_refused_message(code);

@@ -14,12 +14,12 @@
 use std::{ops::Range, sync::Arc};
 
 use futures_util::FutureExt as _;
-use signalbox_protocol::{ForwardKind, id::PeerId};
+use signalbox_protocol::{ErrorCode, ForwardKind, id::PeerId};
 use signalbox_rooms::{
     room::RoomState,
     store::{
         AppendBatch, AppendError, AppendResult, AppendResults, BacklogBound, Delivery, MemberList,
-        MessageTarget, OutgoingEntry, StoreUnavailable,
+        MessageTarget, OutgoingEntry, RefusedIds, StoreUnavailable,
     },
 };
 
@@ -60,28 +60,61 @@ pub enum ForwardResult {
     Duplicate,
     /// The target is not in the room.
     NoSuchPeer,
+    /// The same id was refused with this code before.
+    RefusedBefore(ErrorCode),
     /// Too much waits.
     Backlogged(BacklogBound),
     /// The payload cannot be read, so it cannot be redacted.
     Refused(MessageRefusal),
 }
 
+impl ForwardResult {
+    /// The code of the answer, if the message was refused.
+    pub fn refusal_code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Written | Self::Duplicate => None,
+            Self::NoSuchPeer => Some(ErrorCode::NoSuchPeer),
+            Self::Backlogged(_) => Some(ErrorCode::PeerBacklogged),
+            Self::RefusedBefore(code) | Self::Refused(MessageRefusal { code, .. }) => Some(*code),
+        }
+    }
+}
+
 /// The progress of a sender, which its calls report to the store.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct SenderProgress {
     /// The last entry of its own mailbox that the sender has.
     pub acked_seq: u64,
     /// The id up to which all its messages are settled.
     pub last_id: u64,
+    /// Its refused ids that the store does not know yet.
+    pub refused: RefusedIds,
     /// The generation of the handle that its client has, if the store does not know it yet.
     pub handle_generation: Option<u64>,
+}
+
+impl SenderProgress {
+    /// The next call may accept a later id.
+    fn record_results(&mut self, messages: &[OutgoingMessage], results: &[ForwardResult]) {
+        for (message, result) in messages.iter().zip(results) {
+            if let Some(code) = result.refusal_code() {
+                self.record_refused(message.id, code);
+            }
+        }
+    }
+
+    fn record_refused(&mut self, id: Option<u64>, code: ErrorCode) {
+        if let Some(id) = id {
+            self.refused.insert(id, code);
+        }
+    }
 }
 
 /// As [`append_messages`], if the store answers at once. None if it does not: then nothing was done.
 pub fn append_at_once(
     room: &LocalRoom,
     sender: &LocalPeer,
-    progress: SenderProgress,
+    progress: &mut SenderProgress,
     messages: &[OutgoingMessage],
 ) -> Option<Result<Vec<ForwardResult>, AppendError>> {
     let memory = room.context.store.memory()?;
@@ -95,9 +128,10 @@ pub fn append_at_once(
         return Some(Ok(results));
     }
     let rest = &messages[results.len()..];
+    progress.record_results(messages, &results);
     Box::pin(async {
         room.refresh_view().await?;
-        results.append(&mut append_messages(room, sender, progress, rest).await?);
+        results.append(&mut append_messages(room, sender, progress.clone(), rest).await?);
         Ok(results)
     })
     .now_or_never()
@@ -111,12 +145,12 @@ pub fn append_at_once(
 pub async fn append_messages(
     room: &LocalRoom,
     sender: &LocalPeer,
-    progress: SenderProgress,
+    mut progress: SenderProgress,
     messages: &[OutgoingMessage],
 ) -> Result<Vec<ForwardResult>, AppendError> {
     let mut results = Vec::with_capacity(messages.len());
     for _ in 0..MAX_VIEW_REFRESHES {
-        let (batch, refusals) = build_batch(room, sender, progress, &messages[results.len()..]);
+        let (batch, refusals) = build_batch(room, sender, &mut progress, &messages[results.len()..]);
         let timer = room.context.metrics.append_seconds.start_timer();
         let appended = room.context.store.append(&room.id, &room.context.node_id, &batch).await;
         drop(timer);
@@ -128,6 +162,7 @@ pub async fn append_messages(
         if results.len() == messages.len() {
             return Ok(results);
         }
+        progress.record_results(messages, &results);
         room.refresh_view().await?;
     }
     Err(AppendError::Unavailable(StoreUnavailable))
@@ -140,10 +175,13 @@ type RedactionRefusals = Vec<(usize, MessageRefusal)>;
 fn build_batch(
     room: &LocalRoom,
     sender: &LocalPeer,
-    progress: SenderProgress,
+    progress: &mut SenderProgress,
     messages: &[OutgoingMessage],
 ) -> (AppendBatch, RedactionRefusals) {
     let (members, entries, refusals) = redact_messages(room, messages);
+    for (index, refusal) in &refusals {
+        progress.record_refused(messages[*index].id, refusal.code);
+    }
     let batch = AppendBatch {
         sender: sender.id.clone(),
         epoch: sender.epoch(),
@@ -151,6 +189,7 @@ fn build_batch(
         acked_seq: progress.acked_seq,
         token: sender.access_subject().token.clone(),
         known_last_id: progress.last_id,
+        refused: progress.refused.clone(),
         handle_generation: progress.handle_generation,
         members,
         entries,
@@ -201,6 +240,7 @@ fn deliver_result(
             room.local_peers().iter().for_each(|peer| peer.mark_stale());
             ForwardResult::Duplicate
         }
+        AppendResult::RefusedBefore(code) => ForwardResult::RefusedBefore(code),
         AppendResult::Backlogged(bound) => {
             room.context.metrics.count_backlogged(bound);
             room.recount_backlog();

@@ -30,7 +30,7 @@ use signalbox_rooms::{
     },
     removal::RemovedPeer,
     room::{ClaimProof, InputOutcome, ReplicationId, RoomInput, RoomPolicy, RoomState, decide},
-    store::{Delivery, EntryKind, LoadedRoom, MemberList, RoomStore, StoreUnavailable},
+    store::{Delivery, EntryKind, LoadedRoom, MemberList, RequestId, RoomStore, StoreUnavailable},
 };
 
 /// Between two counts of the bytes that wait in a room.
@@ -69,7 +69,7 @@ struct LocalRoomState {
 /// An input that waits for its commit.
 struct QueuedInput {
     input: RoomInput,
-    request_id: Option<(PeerId, u64)>,
+    request_id: Option<RequestId>,
     result_sender: Option<oneshot::Sender<InputResult>>,
 }
 
@@ -255,12 +255,12 @@ impl LocalRoom {
 }
 
 impl LocalRoom {
-    /// Queues an input at once; the future waits for its result. `request_id` is the peer and the
-    /// message id of the request that caused the input.
+    /// Queues an input at once; the future waits for its result. `request_id` is the id of the request
+    /// that caused the input.
     pub fn submit_input(
         self: &Arc<Self>,
         input: RoomInput,
-        request_id: Option<(PeerId, u64)>,
+        request_id: Option<RequestId>,
     ) -> impl Future<Output = InputResult> + Send + use<> {
         self.push_watched(&mut self.lock_state(), input, request_id)
     }
@@ -284,7 +284,7 @@ impl LocalRoom {
         self: &Arc<Self>,
         state: &mut LocalRoomState,
         input: RoomInput,
-        request_id: Option<(PeerId, u64)>,
+        request_id: Option<RequestId>,
     ) -> impl Future<Output = InputResult> + Send + use<> {
         let (sender, result) = oneshot::channel();
         self.push_input(state, QueuedInput { input, request_id, result_sender: Some(sender) });

@@ -143,3 +143,25 @@ fn a_client_confirms_every_64_entries_or_5_seconds() {
     client.handle_frame(at(5_003), &message(65, "a", 65));
     assert_eq!(confirms(&mut client, 5_003), [r#"{"seq":65,"type":"received"}"#]);
 }
+
+#[test]
+fn a_refused_id_of_a_resume_is_rejected_and_not_accepted() {
+    let mut client = joined_client();
+    (1..=4).for_each(|n| client.enqueue(n, None, &json!(n)));
+    assert_eq!(flushed_ids(&mut client, 0), [1, 2, 3, 4]);
+    client.connection_lost();
+    client.connection_opened();
+    let refused = json!([{"id": 2, "code": "peer_backlogged"}, {"id": 9, "code": "no_such_peer"}]);
+    let resumed = first_frame("resumed", json!({"recovered": true, "lastId": 3, "refused": refused}));
+    let accepted = |n| ClientOutput::Accepted { n, durable: true, duplicate: true };
+    assert_eq!(
+        client.handle_frame(at(1), &resumed),
+        [
+            ClientOutput::Resumed { recovered: true, requested: true },
+            ClientOutput::Rejected { n: 2, code: "peer_backlogged".to_owned() },
+            accepted(1),
+            accepted(3),
+        ]
+    );
+    assert_eq!(flushed_ids(&mut client, 2), [4]);
+}

@@ -5,7 +5,20 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::id::{CallerId, PeerId, Role, UserId};
+use crate::{
+    ErrorCode,
+    id::{CallerId, PeerId, Role, UserId},
+};
+
+/// A message id of the client that was refused, although `lastId` is higher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RefusedId {
+    /// The message id.
+    pub id: u64,
+    /// The code of the answer.
+    pub code: ErrorCode,
+}
 
 /// One server of `RTCConfiguration.iceServers` (webrtc-pc, section 4.2.4).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

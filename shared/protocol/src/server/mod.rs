@@ -18,8 +18,8 @@ use crate::id::{PeerId, Role};
 
 pub use first_message::{JoinedMessage, WaitingMessage};
 pub use message_parts::{
-    E2eeMode, IcePolicy, IceServer, KnockEndReason, LeaveReason, LobbyPeer, PeerInfo, RoomInfo, UserSource,
-    WireLimits,
+    E2eeMode, IcePolicy, IceServer, KnockEndReason, LeaveReason, LobbyPeer, PeerInfo, RefusedId, RoomInfo,
+    UserSource, WireLimits,
 };
 
 /// A message of the server. A stored frame has no `seq`; the server adds it at delivery.
@@ -34,6 +34,8 @@ pub enum ServerMessage {
         joined: JoinedMessage,
         recovered: bool,
         last_id: u64,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        refused: Vec<RefusedId>,
     },
     Waiting(WaitingMessage),
     #[serde(rename_all = "camelCase")]

@@ -5,10 +5,14 @@
 
 use std::sync::Arc;
 
-use signalbox_protocol::id::{NodeId, PeerId, RoomId, TokenId};
+use signalbox_protocol::{
+    ErrorCode,
+    id::{NodeId, PeerId, RoomId, TokenId},
+};
 use signalbox_redis::RedisUnavailable;
 use smallvec::SmallVec;
 
+use super::RefusedIds;
 use crate::room::{
     Member, PeerAttachment, ReplicationId, RoomInstanceId, RoomSettings, RoomState, SanctionList, Tombstone,
 };
@@ -180,7 +184,7 @@ pub struct Commit {
     /// The events for members, in order.
     pub events: Vec<EventEntry>,
     /// Message ids of requests that the commit accepts.
-    pub accepted_ids: Vec<(PeerId, u64)>,
+    pub accepted_ids: Vec<RequestId>,
     /// The lines of the event feed for operators.
     pub feed_lines: Vec<Arc<str>>,
 }
@@ -196,6 +200,18 @@ impl Commit {
             _ => resume_window_ms,
         }
     }
+}
+
+/// The message id of a peer's request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId {
+    /// The peer.
+    pub peer: PeerId,
+    /// The message id.
+    pub id: u64,
+    /// Ids of the peer that the caller knows to be refused. The store keeps those below `id` and above
+    /// the highest accepted id.
+    pub refused: RefusedIds,
 }
 
 /// One event for several mailboxes.
@@ -280,6 +296,9 @@ pub struct AppendBatch {
     pub token: TokenId,
     /// The highest message id of the sender that the caller knows to be accepted.
     pub known_last_id: u64,
+    /// Ids of the sender that the caller knows to be refused. The store keeps those above the highest
+    /// accepted id, as soon as it accepts a later one.
+    pub refused: RefusedIds,
     /// The handle generation that the client has, if the store does not know it yet.
     pub handle_generation: Option<u64>,
     /// The members that the caller knows: the targets of a message to the room.
@@ -313,6 +332,8 @@ pub enum AppendResult {
     Written(SmallVec<[Delivery; 1]>),
     /// This id or a higher one was accepted before. Nothing was written.
     Duplicate,
+    /// This id was refused with this code, and a later one was accepted. Nothing was written.
+    RefusedBefore(ErrorCode),
     /// The target is not in the room.
     NoSuchPeer,
     /// Too many bytes or entries wait. Nothing was written.
@@ -320,6 +341,17 @@ pub enum AppendResult {
     /// The caller does not know the current version. This message and all later ones were not
     /// handled.
     Stale,
+}
+
+impl AppendResult {
+    /// The code of the answer, if the message was refused now.
+    pub fn refusal_code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::NoSuchPeer => Some(ErrorCode::NoSuchPeer),
+            Self::Backlogged(_) => Some(ErrorCode::PeerBacklogged),
+            Self::Written(_) | Self::Duplicate | Self::RefusedBefore(_) | Self::Stale => None,
+        }
+    }
 }
 
 /// What is full, so that a message is refused. All but the mailbox refuse only messages to a peer

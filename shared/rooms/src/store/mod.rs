@@ -13,6 +13,9 @@
 //! - `append` writes a batch of one sender's messages in order, each to all of its targets or to
 //!   none. Only the owner of the sender's current epoch may append. An id that is not higher than
 //!   the sender's highest accepted id is a duplicate, and nothing is written.
+//! - The store keeps the ids below the highest accepted id that were refused: those that it refuses
+//!   itself, and those that the caller reports with the call that accepts a later id. It refuses such
+//!   an id again instead of calling it a duplicate.
 //! - A mailbox gives each entry the next `seq` of its peer, without gaps. It keeps the entry until
 //!   the peer acknowledges it, or until it is older than `entry_life`. A message to a full mailbox
 //!   is refused. An event is not, because peers must know the room; a mailbox holds at most twice
@@ -31,6 +34,7 @@ mod contract;
 mod memory;
 mod peer_status;
 mod redis;
+mod refused_ids;
 mod store_limits;
 
 use std::{sync::Arc, time::Duration};
@@ -45,6 +49,7 @@ pub use contract::*;
 pub use memory::MemoryRoomStore;
 pub use peer_status::*;
 pub use redis::RedisRoomStore;
+pub use refused_ids::RefusedIds;
 pub use store_limits::*;
 
 /// The store in use.
@@ -203,8 +208,8 @@ impl RoomStore {
     }
 
     /// Gives up a mailbox version: the peer gets a new one. `known_last_id` is the highest message
-    /// id of the peer that the caller knows to be accepted. `None` if the reader does not own the
-    /// peer.
+    /// id of the peer that the caller knows to be accepted, and `refused` are the ids that it knows to
+    /// be refused. `None` if the reader does not own the peer.
     ///
     /// # Errors
     /// [`StoreUnavailable`].
@@ -214,10 +219,15 @@ impl RoomStore {
         reader: &MailboxReader,
         mailbox_version: u64,
         known_last_id: u64,
+        refused: &RefusedIds,
     ) -> Result<Option<RenewedMailbox>, StoreUnavailable> {
         match self {
-            Self::Memory(store) => Ok(store.renew_mailbox(room, reader, mailbox_version, known_last_id)),
-            Self::Redis(store) => store.renew_mailbox(room, reader, mailbox_version, known_last_id).await,
+            Self::Memory(store) => {
+                Ok(store.renew_mailbox(room, reader, mailbox_version, known_last_id, refused))
+            }
+            Self::Redis(store) => {
+                store.renew_mailbox(room, reader, mailbox_version, known_last_id, refused).await
+            }
         }
     }
 

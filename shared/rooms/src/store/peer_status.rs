@@ -8,7 +8,7 @@ use signalbox_protocol::{
     id::{NodeId, PeerId},
 };
 
-use super::Entry;
+use super::{Entry, RefusedIds};
 use crate::room::{ReplicationId, RoomState};
 
 /// The node that reads a mailbox.
@@ -82,6 +82,8 @@ pub struct MailboxPage {
     pub dropped_seq: u64,
     /// The highest accepted message id of the peer.
     pub last_id: u64,
+    /// The ids below `last_id` that were refused.
+    pub refused: RefusedIds,
     /// The replication id of the store.
     pub replication_id: ReplicationId,
     /// The entries after the requested seq that the mailbox still holds. An event that is missing
@@ -109,6 +111,8 @@ pub struct RenewedMailbox {
     pub base_seq: u64,
     /// The highest accepted message id of the peer.
     pub last_id: u64,
+    /// The ids below `last_id` that were refused.
+    pub refused: RefusedIds,
     /// The room at that moment.
     pub state: RoomState,
 }

@@ -63,7 +63,7 @@ store_tests! {
 
     an_id_accepted_by_a_commit_counts_for_messages(backend, SMALL_LIMITS) {
         let state = backend.create_room(&[1, 1]).await;
-        let update = Commit { written_members: vec![(test_peer(1), test_member(1).into())], accepted_ids: vec![(test_peer(1), 4)], ..empty_commit(&state) };
+        let update = Commit { written_members: vec![(test_peer(1), test_member(1).into())], accepted_ids: vec![request_id(1, 4, &[])], ..empty_commit(&state) };
         assert!(matches!(backend.store.commit(&test_room(), &test_node(1), &update).await, Ok(CommitResult::Applied(..))));
         let results = backend.append_entries(vec![message_to(2, Some(4), "x"), message_to(2, Some(5), "y")], &state).await.unwrap();
         assert_eq!(result_letters(&results), "dw");
@@ -221,13 +221,20 @@ async fn only_the_owner_of_the_epoch_may_renew_its_mailbox() {
             MailboxReader { node: test_node(3), ..test_reader(2) },
         );
         for stranger in [zombie, thief, test_reader(9)] {
-            assert!(backend.store.renew_mailbox(&test_room(), &stranger, 5, 0).await.unwrap().is_none());
+            assert!(
+                backend
+                    .store
+                    .renew_mailbox(&test_room(), &stranger, 5, 0, &refused_ids(&[]))
+                    .await
+                    .unwrap()
+                    .is_none()
+            );
         }
         assert_eq!(backend.owned_page(2, 0).await.mailbox_version, 5);
         assert!(
             backend
                 .store
-                .renew_mailbox(&test_room(), &test_reader(2), 5, 0)
+                .renew_mailbox(&test_room(), &test_reader(2), 5, 0, &refused_ids(&[]))
                 .await
                 .unwrap()
                 .unwrap()

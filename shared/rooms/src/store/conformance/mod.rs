@@ -29,6 +29,7 @@ mod backlog;
 mod mailboxes;
 mod nodes;
 mod redis_server;
+mod refused_ids;
 mod replication_id;
 mod rooms;
 mod shared_bodies;
@@ -38,7 +39,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::value::RawValue;
 use signalbox_protocol::{
-    LeaveReason,
+    ErrorCode, LeaveReason,
     id::{CallerId, Role, TokenId, UserId},
 };
 use signalbox_redis::{RedisClient, RedisStartError, redis_keys};
@@ -291,10 +292,19 @@ fn test_batch(entries: Vec<OutgoingEntry>, state: &RoomState) -> AppendBatch {
         acked_seq: 0,
         token: TokenId::parse("grant-1").unwrap(),
         known_last_id: 0,
+        refused: RefusedIds::default(),
         handle_generation: None,
         members,
         entries,
     }
+}
+
+fn refused_ids(ids: &[u64]) -> RefusedIds {
+    ids.iter().map(|id| (*id, ErrorCode::NotPermitted)).collect()
+}
+
+fn request_id(peer: u128, id: u64, refused: &[u64]) -> RequestId {
+    RequestId { peer: test_peer(peer), id, refused: refused_ids(refused) }
 }
 
 fn message_to(peer: u128, id: Option<u64>, text: &str) -> OutgoingEntry {
@@ -323,6 +333,7 @@ fn result_letters(results: &[AppendResult]) -> String {
     let letter = |result: &AppendResult| match result {
         AppendResult::Written(_) => 'w',
         AppendResult::Duplicate => 'd',
+        AppendResult::RefusedBefore(_) => 'e',
         AppendResult::NoSuchPeer => 'n',
         AppendResult::Backlogged(BacklogBound::Mailbox) => 'b',
         AppendResult::Backlogged(BacklogBound::Room) => 'r',

@@ -25,7 +25,12 @@ async fn a_new_replication_id_renews_every_mailbox() {
         "no entry of the old version"
     );
     // A reader with the old version continues where the new version begins.
-    let renewed = backend.store.renew_mailbox(&test_room(), &test_reader(2), 5, 9).await.unwrap().unwrap();
+    let renewed = backend
+        .store
+        .renew_mailbox(&test_room(), &test_reader(2), 5, 9, &refused_ids(&[]))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((renewed.mailbox_version, renewed.base_seq, renewed.last_id), (page.mailbox_version, 1, 9));
     assert_eq!(renewed.state.members.len(), 2);
 }

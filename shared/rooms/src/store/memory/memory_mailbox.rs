@@ -10,7 +10,9 @@ use std::{
 
 use signalbox_protocol::id::TokenId;
 
-use crate::store::{Entry, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, StateKind, StoreLimits};
+use crate::store::{
+    AppendResult, Entry, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, RefusedIds, StateKind, StoreLimits,
+};
 
 /// An empty mailbox keeps the memory of so many entries: most entries are read at once, and each
 /// would need an allocation.
@@ -23,6 +25,8 @@ pub(super) struct MemoryMailbox {
     /// The last event that was dropped although no later event replaces it.
     pub(super) dropped_seq: u64,
     pub(super) last_id: u64,
+    /// The ids below `last_id` that were refused. Most peers have none.
+    refused: Option<Box<RefusedIds>>,
     /// The messages that wait, and their bytes. Events do not count for the backlog.
     messages: usize,
     pub(super) bytes: usize,
@@ -101,6 +105,32 @@ impl MemoryMailbox {
             later.insert((about, state));
         }
         self.entries = kept;
+    }
+
+    /// Accepts an id, if it is higher than all before, and keeps the refused ids that it passes.
+    pub(super) fn accept_id(&mut self, id: u64, refused: &RefusedIds) {
+        if id > self.last_id {
+            if !refused.is_empty() {
+                self.keep_refused(&refused.above(self.last_id).below(id));
+            }
+            self.last_id = id;
+        }
+    }
+
+    pub(super) fn keep_refused(&mut self, refused: &RefusedIds) {
+        if !refused.is_empty() {
+            self.refused.get_or_insert_default().extend(refused);
+        }
+    }
+
+    pub(super) fn refused_ids(&self) -> RefusedIds {
+        self.refused.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// The result for an id that is not higher than `last_id`.
+    pub(super) fn result_of_settled_id(&self, id: u64) -> AppendResult {
+        let code = self.refused.as_ref().and_then(|refused| refused.code_of(id));
+        code.map_or(AppendResult::Duplicate, AppendResult::RefusedBefore)
     }
 
     pub(super) fn drop_expired(&mut self, now: u64, limits: &StoreLimits) {

@@ -13,7 +13,7 @@ use crate::{
     room::{Member, PeerAttachment, RoomSettings, RoomState, Tombstone},
     store::{
         AppendBatch, AppendResult, BacklogBound, Commit, Delivery, Entry, EntryKind, EventEntry,
-        MessageTarget, OutgoingEntry, StoreLimits,
+        MessageTarget, OutgoingEntry, RefusedIds, StoreLimits,
     },
 };
 
@@ -76,9 +76,9 @@ impl MemoryRoom {
         for peer in &commit.expired_tombstones {
             state.tombstones.remove(peer);
         }
-        for (peer, id) in &commit.accepted_ids {
-            if let Some(mailbox) = self.mailboxes.get_mut(peer) {
-                mailbox.last_id = mailbox.last_id.max(*id);
+        for accepted in &commit.accepted_ids {
+            if let Some(mailbox) = self.mailboxes.get_mut(&accepted.peer) {
+                mailbox.accept_id(accepted.id, &accepted.refused);
             }
         }
         state.version = commit.version + 1;
@@ -120,16 +120,19 @@ impl MemoryRoom {
         event.targets.iter().filter_map(push).collect()
     }
 
+    /// Appends a message. `refused` are the ids of the sender that were refused so far.
     pub(super) fn append_message(
         &mut self,
         batch: &AppendBatch,
         message: &OutgoingEntry,
+        refused: &RefusedIds,
         now: u64,
         limits: &StoreLimits,
     ) -> AppendResult {
-        let last_id = self.mailboxes.get(&batch.sender).map_or(0, |own| own.last_id);
-        if message.id.is_some_and(|id| id <= last_id) {
-            return AppendResult::Duplicate;
+        if let (Some(id), Some(own)) = (message.id, self.mailboxes.get(&batch.sender))
+            && id <= own.last_id
+        {
+            return own.result_of_settled_id(id);
         }
         let depends_on_version = message.requires_room_version || message.target == MessageTarget::Room;
         if depends_on_version && batch.members.version != self.state.version {
@@ -180,7 +183,7 @@ impl MemoryRoom {
             deliveries.push(Delivery { peer, mailbox_version, entry });
         }
         if let (Some(id), Some(own)) = (message.id, mailboxes.get_mut(&batch.sender)) {
-            own.last_id = id;
+            own.accept_id(id, refused);
         }
         AppendResult::Written(deliveries)
     }

@@ -23,7 +23,7 @@ use signalbox_redis::redis_keys;
 
 use super::{
     AppendBatch, AppendError, AppendResult, AppendResults, Commit, CommitResult, DueItem, LoadedRoom,
-    MailboxPage, MailboxReader, PeerStatus, RenewedMailbox, StoreLimits,
+    MailboxPage, MailboxReader, PeerStatus, RefusedIds, RenewedMailbox, StoreLimits,
 };
 use crate::room::{Member, ReplicationId, RoomCreator, RoomState};
 use memory_room::MemoryRoom;
@@ -155,14 +155,18 @@ impl MemoryRoomStore {
         }
         let mailbox_version = member.mailbox_version;
         if let Some(own) = room.mailboxes.get_mut(&batch.sender) {
-            own.last_id = own.last_id.max(batch.known_last_id);
+            own.accept_id(batch.known_last_id, &batch.refused);
             if batch.mailbox_version == mailbox_version {
                 own.acknowledge(batch.acked_seq);
             }
         }
         let (mut results, limits) = (Vec::with_capacity(batch.entries.len()), self.limits());
+        let mut refused = batch.refused.clone();
         for entry in &batch.entries {
-            let result = room.append_message(batch, entry, now, &limits);
+            let result = room.append_message(batch, entry, &refused, now, &limits);
+            if let (Some(id), Some(code)) = (entry.id, result.refusal_code()) {
+                refused.insert(id, code);
+            }
             let is_stale = matches!(result, AppendResult::Stale);
             results.push(result);
             if is_stale {
@@ -195,6 +199,7 @@ impl MemoryRoomStore {
                     acked_seq: mailbox.acked_seq,
                     dropped_seq: mailbox.dropped_seq,
                     last_id: mailbox.last_id,
+                    refused: mailbox.refused_ids(),
                     replication_id: self.replication_id.clone(),
                     entries: mailbox.read_page(seq),
                 }
@@ -208,6 +213,7 @@ impl MemoryRoomStore {
         reader: &MailboxReader,
         mailbox_version: u64,
         known_last_id: u64,
+        refused: &RefusedIds,
     ) -> Option<RenewedMailbox> {
         let now = clock::now_ms();
         let mut rooms = self.shard(name);
@@ -222,10 +228,12 @@ impl MemoryRoomStore {
             own.acknowledge(own.last_seq);
         }
         own.last_id = own.last_id.max(known_last_id);
+        own.keep_refused(&refused.below(own.last_id));
         Some(RenewedMailbox {
             mailbox_version: member.mailbox_version,
             base_seq: own.acked_seq,
             last_id: own.last_id,
+            refused: own.refused_ids(),
             state: RoomState { read_at: now, ..room.state.clone() },
         })
     }

@@ -3,7 +3,10 @@
 //! Owns: the order of the arguments in `lua/append.lua`. Must not: choose a server; the client does.
 
 use redis::Value;
-use signalbox_protocol::id::{NodeId, PeerId, RoomId};
+use signalbox_protocol::{
+    ErrorCode,
+    id::{NodeId, PeerId, RoomId},
+};
 use signalbox_redis::{MemoryLevel, RedisScript, ReplyReader, ScriptCall, redis_keys};
 
 use super::{COMMON_LUA, RedisRoomStore, add_body_keys, add_target, read_deliveries, room_call};
@@ -58,7 +61,7 @@ fn append_call(room: &RoomId, node: &NodeId, batch: &AppendBatch, limits: &Store
         None => call.add_arg(""),
     };
     call.add_arg(room.as_str()).add_arg(&packed_limits(limits)[..]).add_arg(batch.token.grant());
-    call.add_arg(batch.members.version).add_arg(batch.entries.len());
+    call.add_arg(batch.members.version).add_arg(batch.refused.to_text()).add_arg(batch.entries.len());
     batch.entries.iter().for_each(|entry| add_entry(&mut call, room, batch, entry));
     call
 }
@@ -127,6 +130,10 @@ fn read_result(
             Ok(AppendResult::Written(read_deliveries(reply, sender, entry.id, kind, &entry.body).into()))
         }
         Some("d") => Ok(AppendResult::Duplicate),
+        Some("e") => {
+            let code = reply.next_text().and_then(|code| ErrorCode::parse(&code));
+            Ok(AppendResult::RefusedBefore(code.unwrap_or(ErrorCode::Internal)))
+        }
         Some("n") => Ok(AppendResult::NoSuchPeer),
         Some("b") => Ok(AppendResult::Backlogged(BacklogBound::Mailbox)),
         Some("r") if level != MemoryLevel::Normal => Ok(AppendResult::Backlogged(BacklogBound::Memory)),

@@ -99,7 +99,9 @@ fn add_nodes(call: &mut ScriptCall, room: &RoomId, commit: &Commit) {
 }
 
 fn add_events(call: &mut ScriptCall, room: &RoomId, commit: &Commit) {
-    call.add_list(&commit.accepted_ids, |call, (peer, id)| _ = call.add_arg(peer.as_str()).add_arg(*id));
+    call.add_list(&commit.accepted_ids, |call, accepted| {
+        call.add_arg(accepted.peer.as_str()).add_arg(accepted.id).add_arg(accepted.refused.to_text());
+    });
     call.add_list(&commit.events, |call, event| {
         call.add_arg(event.about_peer.as_str()).add_arg(event.kind.code());
         call.add_arg(event.state.map_or("", StateKind::code)).add_arg(&*event.body);

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 use super::{
     Delivery, DueItem, Entry, EntryKind, LoadedRoom, MailboxHead, MailboxReader, NodeCensus, PeerStatus,
-    RenewedMailbox, StoreEvents, StoreLimits, StoreUnavailable,
+    RefusedIds, RenewedMailbox, StoreEvents, StoreLimits, StoreUnavailable,
 };
 use crate::{
     room::{ReplicationId, RoomCreator, RoomSettings},
@@ -226,8 +226,9 @@ impl RedisRoomStore {
         reader: &MailboxReader,
         mailbox_version: u64,
         known_last_id: u64,
+        refused: &RefusedIds,
     ) -> Result<Option<RenewedMailbox>, StoreUnavailable> {
-        let call = reads::renew_mailbox_call(room, reader, mailbox_version, known_last_id);
+        let call = reads::renew_mailbox_call(room, reader, mailbox_version, known_last_id, refused);
         match self.run_room_script(&reads::RENEW_MAILBOX, room, call).await? {
             Value::Nil => Ok(None),
             reply => {

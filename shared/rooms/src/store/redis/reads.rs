@@ -14,7 +14,7 @@ use crate::{
     room::ReplicationId,
     store::{
         Entry, EntryKind, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, MailboxHead, MailboxPage, MailboxReader,
-        PeerStatus, RenewedMailbox,
+        PeerStatus, RefusedIds, RenewedMailbox,
     },
 };
 
@@ -46,6 +46,7 @@ fn read_page(reply: &mut ReplyReader, replication_id: &ReplicationId) -> Option<
     let (mailbox_version, last_seq) = (reply.next_number()?, reply.next_number()?);
     let (acked_seq, last_id) = (reply.next_number()?, reply.next_number()?);
     let dropped_seq = reply.next_number()?;
+    let refused = RefusedIds::from_text(&reply.next_text()?);
     let entries = read_entries(reply.next_value()?);
     Some(MailboxPage {
         mailbox_version,
@@ -53,6 +54,7 @@ fn read_page(reply: &mut ReplyReader, replication_id: &ReplicationId) -> Option<
         acked_seq,
         dropped_seq,
         last_id,
+        refused,
         replication_id: replication_id.clone(),
         entries,
     })
@@ -86,10 +88,11 @@ pub(super) fn renew_mailbox_call(
     reader: &MailboxReader,
     mailbox_version: u64,
     known_last_id: u64,
+    refused: &RefusedIds,
 ) -> ScriptCall {
     let mut call = room_call(room);
     call.add_arg(reader.peer.as_str()).add_arg(reader.node.as_str()).add_arg(reader.epoch);
-    call.add_arg(mailbox_version).add_arg(known_last_id);
+    call.add_arg(mailbox_version).add_arg(known_last_id).add_arg(refused.to_text());
     call
 }
 
@@ -97,7 +100,14 @@ pub(super) fn renew_mailbox_call(
 pub(super) fn read_renewed_mailbox(reply: &mut ReplyReader) -> Option<RenewedMailbox> {
     let (mailbox_version, base_seq) = (reply.next_number()?, reply.next_number()?);
     let last_id = reply.next_number()?;
-    Some(RenewedMailbox { mailbox_version, base_seq, last_id, state: read_loaded_room(reply)?.room? })
+    let refused = RefusedIds::from_text(&reply.next_text()?);
+    Some(RenewedMailbox {
+        mailbox_version,
+        base_seq,
+        last_id,
+        refused,
+        state: read_loaded_room(reply)?.room?,
+    })
 }
 
 pub(super) fn mailbox_heads_call(room: &RoomId, peers: &[PeerId]) -> ScriptCall {

@@ -14,7 +14,8 @@
 --         maximum bytes that wait in the room, maximum bytes of the sender's grant that wait; entry
 --         life ms, maximum deletion delay ms, maximum retention of a room ms,
 --       10 the sender's grant, 11 version of the room that the caller knows,
---       12 number of messages, then for each message:
+--       12 ids of the sender that the node knows to be refused, as in the field r,
+--       13 number of messages, then for each message:
 --       id or '', '1' if the caller chose its targets or its body by the room version in argument
 --       11, else '0',
 --       body, number of targets (0 for a withheld message),
@@ -23,11 +24,12 @@
 -- Returns {'no'} if the caller does not own the sender
 --       | {'ok', replication id, mailbox version of the sender, one result for each message…}:
 --         {'w', peer, mailbox version, seq, …} written (targets of this node) | {'d'} duplicate
+--         | {'e', code} refused before with this code
 --         | {'n'} no such peer | {'b'} backlogged
 --         | {'r'} too much waits in the room, {'g'} of the grant, and a target does not read
 --         | {'s'} stale: the message depends on an old version of the room; later messages have no
 --           result
-local FIRST_MESSAGE = 13 -- after the 12 arguments above
+local FIRST_MESSAGE = 14 -- after the 13 arguments above
 local sender_mailbox_key, bodies_key, holders_key = KEYS[3], KEYS[4], KEYS[5]
 local sender_peer, me, epoch, name = ARGV[1], ARGV[2], ARGV[3], ARGV[8]
 local known_mailbox_version, acked_seq = ARGV[4], tonumber(ARGV[5])
@@ -37,7 +39,7 @@ local backlog, backlog_bytes, lag_bytes, room_bytes, grant_bytes, entry_life, ma
 local mailbox_limits = {
   entry_life = entry_life, max_deletion_delay = max_deletion_delay, max_room_retention = max_room_retention,
 }
-local grant, known_room_version, message_count = ARGV[10], ARGV[11], tonumber(ARGV[12])
+local grant, known_room_version, message_count = ARGV[10], ARGV[11], tonumber(ARGV[13])
 
 -- All that the call needs of the room is read at once: the sender and the targets.
 local peers, fields = { sender_peer }, { 'lin', 'hl', 'ver', 'wb', 'o:' .. sender_peer, 'm:' .. sender_peer }
@@ -83,6 +85,10 @@ if has_acknowledged then
 end
 
 local last_id = math.max(sender.last_id, known_last_id)
+-- The refused ids that the node reports and those of this call. Most calls have none.
+local refused = ARGV[12] ~= '' and parse_refused(ARGV[12]) or nil
+local refused_before -- those in the field r, once an id needs them
+
 local results = { 'ok', replication_id, sender.mailbox_version }
 
 -- Returns whether a mailbox is full of messages, and whether much waits in it.
@@ -167,7 +173,10 @@ for _ = 1, message_count do
   at = at + 4
   local result
   if id ~= '' and tonumber(id) <= last_id then
-    result = { 'd' }
+    refused_before = refused_before or parse_refused(redis.call('HGET', room, 'r:' .. sender_peer))
+    local settled_id = tonumber(id)
+    local code = refused_before[settled_id] or (refused and settled_id > sender.last_id and refused[settled_id])
+    result = code and { 'e', code } or { 'd' }
   elseif needs_room_version and known_room_version ~= room_version then
     results[#results + 1] = { 's' }
     break
@@ -182,15 +191,25 @@ for _ = 1, message_count do
       result = announce(written, me, name, entry)
       table.insert(result, 1, 'w')
       if found > 0 then charge(targets, found, #body) end
-      if id ~= '' then last_id = tonumber(id) end
+      if id ~= '' then
+        last_id = tonumber(id)
+        if refused then refused[last_id] = nil end
+      end
     else
       result = { found }
+      if id ~= '' then
+        refused = refused or {}
+        refused[tonumber(id)] = found == 'n' and 'no_such_peer' or 'peer_backlogged'
+      end
     end
   end
   results[#results + 1] = result
   at = at + 2 * count
 end
-if last_id > sender.last_id then sender.last_id, sender.is_changed = last_id, true end
+if last_id > sender.last_id then
+  if refused then keep_refused(sender_peer, refused, sender.last_id, last_id) end
+  sender.last_id, sender.is_changed = last_id, true
+end
 save_members()
 if must_sweep then
   local first = sweep(sender, sender_mailbox_key)

@@ -18,7 +18,7 @@
 --       tombstones to delete: peer · detached members: peer
 --       nodes with their first peer in the room: index in KEYS
 --       nodes without a peer in the room: index in KEYS
---       accepted ids: peer, id
+--       accepted ids: peer, id, ids of the peer that the node knows to be refused, as in the field r
 --       events: about, kind, state or '' (see common.lua), body, number of targets, then for each target: peer, index in KEYS
 --       peers that nodes must resync: node, peers separated by commas
 --       the webhook queue, if there is one: index in KEYS of the stream and of its state,
@@ -168,7 +168,8 @@ each(function()
   if member then settle_all(member) end
   members[peer] = nil
   if redis.call('ZREM', holders_key, peer) == 1 then held_bodies = true end
-  redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'g:' .. peer, 'd:' .. peer, 'm:' .. peer, 'x:' .. peer)
+  redis.call('HDEL', room, 'p:' .. peer, 'o:' .. peer, 'g:' .. peer, 'd:' .. peer, 'm:' .. peer, 'x:' .. peer,
+    'r:' .. peer)
   local epoch, reason, token = take(), take(), take()
   redis.call('HSET', room, 't:' .. peer, epoch .. ' ' .. text(now + window) .. ' ' .. reason .. ' ' .. token)
   redis.call('DEL', KEYS[tonumber(take())])
@@ -192,8 +193,11 @@ each(function()
 end)
 each(function() redis.call('SREM', KEYS[tonumber(take())], name) end)
 each(function()
-  local member, id = read_member(take()), tonumber(take())
-  if member and id > member.last_id then member.last_id, member.is_changed = id, true end
+  local member, id, refused = read_member(take()), tonumber(take()), take()
+  if member and id > member.last_id then
+    keep_refused(member.peer, parse_refused(refused), member.last_id, id)
+    member.last_id, member.is_changed = id, true
+  end
 end)
 -- A mailbox gets all its entries at once: that is cheaper than one event after the other.
 local events, readers, reader_of = {}, {}, {}

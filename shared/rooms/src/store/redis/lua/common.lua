@@ -22,6 +22,8 @@
 --   g:<peer> handle generation that the client has · d:<peer> end of its resume window
 --   t:<peer> tombstone: "<epoch> <expiry> <reason> <token id>"
 --   x:<peer> last event that was dropped although no later event replaces it
+--   r:<peer> "<id> <code> …": ids of the peer that were refused, although a later id was accepted;
+--     the highest `MAX_REFUSED_IDS`, with the codes of their answers; absent without such an id
 --   wb bytes of messages that wait in all mailboxes
 --   q:<peer> "<grant> <bytes> …": of the bytes that wait for the peer, those that were written while
 --     it did not read, by the grant of their sender · s:<grant> the sum of these bytes of a grant
@@ -142,6 +144,33 @@ local function save_members()
     redis.call('HSET', room, unpack(writes, n, math.min(n + MAX_VALUES - 1, #writes)))
   end
   writes = {}
+end
+
+-- The refused ids of a peer that are kept. The nodes keep as many (`RefusedIds::MAX`).
+local MAX_REFUSED_IDS = 64
+
+-- Reads refused ids: {id = code}.
+local function parse_refused(list)
+  local codes = {}
+  for id, code in string.gmatch(list or '', '(%d+) (%S+)') do codes[tonumber(id)] = code end
+  return codes
+end
+
+-- Keeps the ids of `refused` between `above` and `below`, which is an accepted id, for the next `save_members`.
+local function keep_refused(peer, refused, above, below)
+  local codes
+  for id, code in pairs(refused) do
+    if id > above and id < below then
+      codes = codes or parse_refused(redis.call('HGET', room, 'r:' .. peer))
+      codes[id] = code
+    end
+  end
+  if not codes then return end
+  local ids, list = {}, {}
+  for id in pairs(codes) do ids[#ids + 1] = id end
+  table.sort(ids)
+  for n = math.max(1, #ids - MAX_REFUSED_IDS + 1), #ids do list[#list + 1] = text(ids[n]) .. ' ' .. codes[ids[n]] end
+  set_field('r:' .. peer, table.concat(list, ' '))
 end
 
 -- Releases the bytes that are charged to grants beyond those that wait, the earliest grant first.

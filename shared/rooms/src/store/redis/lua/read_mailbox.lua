@@ -3,11 +3,12 @@
 -- ARGV: 1 peer, 2 the last seq that the caller has, 3 maximum number of entries,
 --       4 number of bytes after which the page ends
 -- Returns replication id, 1 if the room exists, owner record or '', tombstone or '',
---       mailbox version, last seq, acknowledged seq, highest accepted id, dropped seq, entries
+--       mailbox version, last seq, acknowledged seq, highest accepted id, dropped seq,
+--       refused ids as in the field r, entries
 local exists = heal()
 local peer = ARGV[1]
-local owner_value, packed, tombstone, dropped_seq =
-  unpack(redis.call('HMGET', room, 'o:' .. peer, 'm:' .. peer, 't:' .. peer, 'x:' .. peer))
+local owner_value, packed, tombstone, dropped_seq, refused =
+  unpack(redis.call('HMGET', room, 'o:' .. peer, 'm:' .. peer, 't:' .. peer, 'x:' .. peer, 'r:' .. peer))
 if not owner_value then
   -- Whether the peer has left or was lost depends on the replication id.
   ask_replication_id()
@@ -32,4 +33,4 @@ for _, entry in ipairs(page) do
   end
 end
 return { replication_id, 1, owner_value, '', mailbox_version, text(member.last_seq), text(member.acked_seq),
-  text(member.last_id), dropped_seq or 0, entries }
+  text(member.last_id), dropped_seq or 0, refused or '', entries }
