@@ -67,7 +67,7 @@ impl Size {
             latency_rates: latency::CASES.len(),
             joins: 4_000,
             idle_peers: 8_000,
-            idle_time: Duration::from_secs(20),
+            idle_time: Duration::from_secs(10),
             burst_pairs: 1_000,
             rooms: vec![50, 100, 200, 1_000],
             storm_peers: 5_000,
