@@ -133,7 +133,8 @@ const cell = (row, key) => {
 const lines = rows.map((row) => `| ${title(row)} | ${cell(row, 'connected')} | ${cell(row, 'firstFrame')} | ${rounds} |`);
 const about =
   'Two tabs of Chromium on this machine with fake media; the page has the library and its media before the click. ' +
-  'The click connects to the server, and the other tab waits there already. Without a server, the two tabs exchange ' +
+  'The click connects to the server, and the other tab waits there already. Each tab shows the media of the other ' +
+  'from its first track on. Without a server, the two tabs exchange ' +
   'the same messages through a channel of the browser.';
 writeFileSync(report, `## browser\n\n${about}\n\n| server | click to connected ms | to first frame ms | rounds |\n|---|---:|---:|---|\n${lines.join('\n')}\n`);
 process.exit();

@@ -5,9 +5,12 @@ const connect = (server, id) => {
   return new window.Peer(id, { host: hostname, port: Number(port), path: '/', config: { iceServers: [] } });
 };
 
-export function answer({ server, room, stream }) {
+export function answer({ server, room, stream, show }) {
   const peer = connect(server, room);
-  peer.on('call', (incoming) => incoming.answer(stream));
+  peer.on('call', (incoming) => {
+    incoming.answer(stream);
+    incoming.on('stream', show);
+  });
   return new Promise((resolve) => peer.on('open', resolve));
 }
 

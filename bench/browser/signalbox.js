@@ -5,7 +5,8 @@ const { Room } = await import(`${server}/client/signalbox.js`);
 // Both sides do the same: they join the room.
 export function answer({ server, room, stream, show }) {
   const joined = new Room({ url: server, room, media: stream });
-  joined.on('peer', (peer) => show(peer.stream));
+  // The first track of the other side, as `stream` of PeerJS.
+  joined.on('peer', (peer) => peer.on('track', () => show(peer.stream)));
   return joined.join();
 }
 

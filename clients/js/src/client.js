@@ -9,7 +9,7 @@ import { ReconnectingSocket } from './reconnecting-socket.js';
 import { RoomState } from './room-state.js';
 import { SendQueue } from './send-queue.js';
 import { SignalingError, toError } from './signaling-error.js';
-import { TokenRenewal } from './token-renewal.js';
+import { TokenRenewal, connectionLost } from './token-renewal.js';
 import { TypedEmitter } from './typed-emitter.js';
 
 /**
@@ -209,7 +209,7 @@ export class SignalingClient extends TypedEmitter {
    */
   async refresh(token) {
     if (this.#token !== undefined) this.#token = token;
-    if (this.#state !== 'open' && this.#state !== 'lobby') throw new SignalingError('lost', 'There is no open connection.');
+    if (this.#state !== 'open' && this.#state !== 'lobby') throw connectionLost();
     return this.#renewal.refresh(token);
   }
 

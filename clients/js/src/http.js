@@ -25,9 +25,7 @@ const DEADLINE_MS = 10_000;
  */
 export function endpointUrl(base, path) {
   const site = new URL(base ?? globalThis.location.origin);
-  site.protocol = site.protocol.replace(/^ws/, 'http');
-  if (!site.pathname.endsWith('/')) site.pathname += '/';
-  return new URL(path, site);
+  return new URL(site.pathname.replace(/\/?$/, '/') + path, site.href.replace(/^ws/, 'http'));
 }
 
 /**
@@ -37,10 +35,8 @@ export function endpointUrl(base, path) {
  * @param {number} [since] the last entry that a resuming peer has read
  */
 export function signalAddress(base, since) {
-  const address = endpointUrl(base, 'ws/signal');
-  if (since !== undefined) address.searchParams.set('since', String(since));
-  address.protocol = address.protocol.replace(/^http/, 'ws');
-  return address.href;
+  const query = since === undefined ? '' : `?since=${since}`;
+  return endpointUrl(base, `ws/signal${query}`).href.replace(/^http/, 'ws');
 }
 
 /**
@@ -50,24 +46,13 @@ export function signalAddress(base, since) {
  * @returns {Promise<string>} rejected with a {@link SignalingError}
  */
 export async function guestToken({ room, user, name, ...server }) {
-  const { token } = await requestGrant(server, 'auth/token', { room, user, name });
+  const { token } = await request(server, 'auth/token', 'token', jsonRequest({ room, user, name }));
   return token;
 }
 
-/**
- * `POST /auth/token` or another endpoint that answers with a token.
- *
- * @param {Server} server
- * @param {string} path
- * @param {Record<string, unknown>} body
- * @param {{ token?: string, deadlineMs?: number }} [options] `token`: of the caller
- * @returns {Promise<Grant>}
- */
-export function requestGrant(server, path, body, { token, deadlineMs } = {}) {
-  /** @type {Record<string, string>} */
-  const headers = { 'Content-Type': 'application/json' };
-  if (token) headers.Authorization = `Bearer ${token}`;
-  return request(server, path, 'token', { method: 'POST', body: JSON.stringify(body), headers }, deadlineMs);
+/** @param {Record<string, unknown>} body @returns {RequestInit} */
+export function jsonRequest(body) {
+  return { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } };
 }
 
 /**
@@ -93,7 +78,7 @@ export async function fetchRefusal(server, { token, resume }) {
   const Authorization = resume ? `Resume ${resume}` : `Bearer ${token}`;
   try {
     await request(server, 'ws/validate', 'valid', { headers: { Authorization } });
-    return new SignalingError('no_upgrade', 'The server accepts the credential, but no WebSocket opens. A proxy may not forward upgrades.');
+    return new SignalingError('no_upgrade', 'The server accepts the credential, but no WebSocket opens. Check the proxies.');
   } catch (error) {
     return /** @type {SignalingError} */ (error);
   }
@@ -109,7 +94,7 @@ export async function fetchRefusal(server, { token, resume }) {
  * @param {number} [deadlineMs]
  * @returns {Promise<any>} rejected with a {@link SignalingError}
  */
-async function request({ url, fetch = globalThis.fetch }, path, member, init, deadlineMs = DEADLINE_MS) {
+export async function request({ url, fetch = globalThis.fetch }, path, member, init, deadlineMs = DEADLINE_MS) {
   const abort = new AbortController();
   const deadline = setTimeout(() => abort.abort(), deadlineMs);
   /** @param {string} path @param {RequestInit} init */
@@ -127,7 +112,7 @@ async function request({ url, fetch = globalThis.fetch }, path, member, init, de
     const page = globalThis.location?.origin;
     const isHidden = page && page !== endpointUrl(url, '').origin && (await send('ws/validate', { mode: 'no-cors' }).then(() => true, () => false));
     throw isHidden
-      ? new SignalingError('unreadable', `The server answers, but a page of ${page} may not read the answer. Add ${page} to server.allowed_origins, or check the proxies.`, { cause })
+      ? new SignalingError('unreadable', `A page of ${page} may not read the answer of the server. Add ${page} to server.allowed_origins, or check the proxies.`, { cause })
       : new SignalingError('unreachable', 'The server did not answer.', { cause });
   } finally {
     clearTimeout(deadline);

@@ -3,8 +3,8 @@
  * peer.js adds WebRTC, and room.js combines both. What a first call does not need has its own entry
  * point: token-source.js and codes.js. `npm run size` prints the size of each entry point.
  */
-export { SignalingClient } from './client.js';
 export { guestToken, ticketFor } from './http.js';
+export { SignalingClient } from './client.js';
 export { Peer } from './peer.js';
 export { Room } from './room.js';
 export { SignalingError, isRetryable } from './signaling-error.js';

@@ -6,9 +6,6 @@
  */
 
 /**
- * @typedef {Pick<RTCPeerConnection, 'addTrack' | 'addTransceiver' | 'getTransceivers'>}
- *   TrackConnection
- *
  * @typedef {object} LocalTrack
  * @property {MediaStreamTrack | null} track
  * @property {MediaStream} stream tells the other side which tracks belong together
@@ -34,27 +31,28 @@ export class LocalTracks {
   #tracks = new Map();
   /** @type {Map<string, RTCRtpTransceiver>} */
   #transceivers = new Map();
-  #pc;
+  /** The connection, also after {@link connect}. @type {RTCPeerConnection} */
+  pc;
   #may;
 
   /**
-   * @param {TrackConnection} pc
+   * @param {RTCPeerConnection} pc
    * @param {(permission: string) => boolean} may whether this side has the permission now
    */
   constructor(pc, may) {
-    this.#pc = pc;
+    this.pc = pc;
     this.#may = may;
   }
 
-  /** Uses another connection, see {@link applyAll}. @param {TrackConnection} pc */
+  /** Uses another connection, see {@link applyAll}. @param {RTCPeerConnection} pc */
   connect(pc) {
-    this.#pc = pc;
+    this.pc = pc;
     this.#transceivers.clear();
   }
 
   /** Adds receivers, so that a side without tracks has sections to offer. */
   addReceivers() {
-    for (const kind of MAIN) this.#pc.addTransceiver(kind, { direction: 'recvonly' });
+    for (const kind of MAIN) if (!this.#transceivers.has(kind)) this.pc.addTransceiver(kind, { direction: 'recvonly' });
   }
 
   /**
@@ -67,6 +65,7 @@ export class LocalTracks {
    *   stream, because Chromium may ignore `setStreams`
    */
   setTrack(name, track, stream = this.#stream) {
+    if (track?.readyState === 'ended') track = null;
     this.#tracks.set(name, { track, stream });
     const onEnded = () => this.#tracks.get(name)?.track === track && void this.setTrack(name, null).catch(() => {});
     track?.addEventListener?.('ended', onEnded, { once: true });
@@ -109,13 +108,13 @@ export class LocalTracks {
   /** @param {MediaStreamTrack} track @param {MediaStream} stream */
   #add(track, stream) {
     try {
-      const sender = this.#pc.addTrack(track, stream);
-      const added = this.#pc.getTransceivers().find((one) => one.sender === sender);
+      const sender = this.pc.addTrack(track, stream);
+      const added = this.pc.getTransceivers().find((one) => one.sender === sender);
       if (added && added.direction !== 'stopped') return added;
     } catch {
       // Browsers may choose a transceiver that is stopped, and Chromium then refuses it.
     }
-    return this.#pc.addTransceiver(track, { streams: [stream] });
+    return this.pc.addTransceiver(track, { streams: [stream] });
   }
 }
 

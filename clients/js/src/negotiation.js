@@ -75,13 +75,14 @@ export class Negotiation {
    *   pc: RTCPeerConnection, polite: boolean,
    *   post: (frame: ClientFrame) => PendingMessage, onError: (error: unknown) => void,
    *   replaceConnection: () => RTCPeerConnection, isReachable: () => boolean,
-   *   mayUseData: () => boolean,
+   *   mayUseData: () => boolean, isNeeded?: boolean,
    * }} options `post` adds the target; `replaceConnection` closes the connection and returns a new
    *   one with the same media; `isReachable`: whether this side and the peer are both connected, as
-   *   far as this side knows; `mayUseData`: whether this side may have data channels
+   *   far as this side knows; `mayUseData`: whether this side may have data channels; `isNeeded`:
+   *   whether the connection has asked for a negotiation already
    */
   constructor(options) {
-    const { pc, polite, isReachable } = options;
+    const { pc, polite, isReachable, isNeeded } = options;
     this.#options = options;
     this.#pc = pc;
     this.#offer = new PendingOffer(() => this.#inOrder(() => this.#repeatOffer()), isReachable);
@@ -89,6 +90,8 @@ export class Negotiation {
     this.#mayOffer = !polite;
     if (polite) this.#firstOfferTimer = setTimeout(() => this.#endFirstWait(), FIRST_OFFER_MS);
     this.#listen();
+    // The application may add tracks to a new connection first.
+    if (isNeeded) queueMicrotask(() => this.#onNegotiationNeeded());
   }
 
   #listen() {

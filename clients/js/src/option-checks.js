@@ -12,8 +12,8 @@ import { SignalingError } from './signaling-error.js';
 export function checkClientOptions({ url = globalThis.location?.origin, token, getToken = token === undefined ? token : () => token, WebSocket = globalThis.WebSocket, fetch = globalThis.fetch }) {
   checkRuntime('WebSocket', WebSocket);
   checkRuntime('fetch', fetch);
-  checkOption('url', isServer(url), `the address of the server, such as https://rtc.example, not ${url}`);
-  checkOption('getToken', typeof getToken === 'function', 'a function that returns a token');
+  checkOption('url', isServer(url), `the address of the server, not ${url}`);
+  checkOption('getToken', typeof getToken === 'function', 'a function');
   checkOption('token', typeof (token ?? '') === 'string', 'a text');
 }
 
@@ -23,7 +23,7 @@ export function checkClientOptions({ url = globalThis.location?.origin, token, g
  */
 export function checkRoomOptions({ room }) {
   checkRuntime('RTCPeerConnection', globalThis.RTCPeerConnection, 'a browser, or SignalingClient');
-  checkOption('room', typeof room === 'string' && room !== '', 'the name of a room');
+  checkOption('room', typeof room === 'string' && room !== '', 'a room');
 }
 
 /** @param {string} name @param {unknown} part @param {string} [remedy] */

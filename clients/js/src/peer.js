@@ -26,6 +26,7 @@ import { TypedEmitter } from './typed-emitter.js';
  * @property {RTCConfiguration} [rtc] added to the ICE configuration of the server
  * @property {boolean} [dataChannel] whether the impolite side opens {@link Peer.dataChannel}; it
  *   also connects two peers that send no media
+ * @property {LocalTracks} [spare] the tracks on a connection that this peer takes over
  *
  * @typedef {object} PeerEvents
  * @property {PeerState} state
@@ -97,23 +98,23 @@ export class Peer extends TypedEmitter {
   #report = (/** @type {unknown} */ error) => this.emit('error', error);
 
   /** @param {PeerOptions} options */
-  constructor({ client, peerId, tracks = [], rtc = {}, dataChannel = true }) {
+  constructor({ client, peerId, tracks = [], rtc = {}, dataChannel = true, spare }) {
     super();
     const info = client.peers.get(peerId);
-    if (!info || !client.self) throw new SignalingError('no_such_peer', 'The peer is not in the room.');
+    if (!info) throw new SignalingError('no_such_peer', 'The peer is not in the room.');
     this.#client = client;
     this.#info = info;
     this.#rtc = rtc;
-    this.#icePolicy = client.self.icePolicy;
+    this.#icePolicy = this.#self.icePolicy;
     this.#wantsData = dataChannel;
     this.#mayUseData = client.may('data');
-    this.pc = this.#createConnection();
+    this.pc = this.#createConnection(spare?.pc);
     this.#remoteTracks = new RemoteTracks(this.pc, {
       onTrack: (event) => this.emit('track', event),
       onChange: () => this.emit('tracks', this.streams),
       signal: this.#abort.signal,
     });
-    this.#localTracks = new LocalTracks(this.pc, (permission) => client.may(permission));
+    this.#localTracks = spare ?? new LocalTracks(this.pc, (permission) => client.may(permission));
     this.#negotiation = new Negotiation({
       pc: this.pc,
       polite: info.polite,
@@ -122,10 +123,16 @@ export class Peer extends TypedEmitter {
       replaceConnection: () => this.#replaceConnection(),
       isReachable: () => client.state === 'open' && !this.#info.detached,
       mayUseData: () => client.may('data'),
+      isNeeded: Boolean(spare?.pc.getTransceivers().length),
     });
     this.#listen();
     this.#prepareOffer();
     for (const [name, track] of nameTracks(tracks)) this.setTrack(name, track).catch(this.#report);
+  }
+
+  /** A peer ends when its client is not in the room any more. */
+  get #self() {
+    return /** @type {import('./messages.js').Joined} */ (this.#client.self);
   }
 
   get peerId() {
@@ -191,27 +198,31 @@ export class Peer extends TypedEmitter {
 
   #listen() {
     const client = this.#client;
-    /** @param {(keyof import('./client.js').ClientEvents)[]} names @param {(detail: any) => void} listener */
-    const on = (names, listener) => {
+    /** @param {(detail: any) => void} listener @param {(keyof import('./client.js').ClientEvents)[]} names */
+    const on = (listener, ...names) => {
       for (const name of names) client.on(name, listener, { signal: this.#abort.signal });
     };
     /** @param {{ peerId: string }} detail */
     const isMine = ({ peerId }) => peerId === this.peerId;
-    on(['offer', 'answer', 'pranswer', 'rollback', 'candidate'], (frame) => frame.from === this.peerId && void this.#negotiation.receive(frame));
-    on(['peer-left'], (left) => isMine(left) && this.close(left.reason));
+    on((frame) => frame.from === this.peerId && void this.#negotiation.receive(frame), 'offer', 'answer', 'pranswer', 'rollback', 'candidate');
+    on((left) => isMine(left) && this.close(left.reason), 'peer-left');
     // This client is a new peer now, so the negotiation of the old one is over.
-    on(['joined', 'lobby'], () => this.close('session_gone'));
-    on(['resumed'], ({ recovered }) => this.#onResumed(recovered));
-    on(['permissions'], () => this.#onPermissions());
-    on(['ice-servers'], () => this.#onIceServers());
-    on(['peer-joined'], (joined) => isMine(joined) && this.#onSnapshot());
-    on(['state'], ({ state }) => state === 'closed' && this.close('left'));
-    on(['peer-updated', 'peer-detached', 'peer-attached'], (changed) => isMine(changed) && this.#updateInfo());
+    on(() => this.close('session_gone'), 'joined', 'lobby');
+    on(({ recovered }) => this.#onResumed(recovered), 'resumed');
+    on(() => this.#onPermissions(), 'permissions');
+    on(() => this.#onIceServers(), 'ice-servers');
+    on((joined) => isMine(joined) && this.#onSnapshot(), 'peer-joined');
+    on(({ state }) => state === 'closed' && this.close('left'), 'state');
+    on((changed) => isMine(changed) && this.#updateInfo(), 'peer-updated', 'peer-detached', 'peer-attached');
   }
 
-  #createConnection() {
+  /** @param {RTCPeerConnection} [spare] */
+  #createConnection(spare) {
     const { signal } = this.#abort;
-    const pc = this.#configure((configuration) => new RTCPeerConnection(configuration));
+    const pc = this.#configure((configuration) => {
+      spare?.setConfiguration(configuration);
+      return spare ?? new RTCPeerConnection(configuration);
+    });
     pc.addEventListener('datachannel', ({ channel }) => channel.label === LABEL && this.#onDataChannel(channel), { signal });
     pc.addEventListener('connectionstatechange', () => this.#onConnectionState(), { signal });
     this.#routeWatch?.stop();
@@ -249,7 +260,7 @@ export class Peer extends TypedEmitter {
    * @param {(configuration: RTCConfiguration) => T} apply
    */
   #configure(apply) {
-    const { iceServers = [], icePolicy = 'all' } = this.#client.self ?? {};
+    const { iceServers, icePolicy } = this.#self;
     const iceTransportPolicy = this.#rtc.iceTransportPolicy === 'relay' ? 'relay' : icePolicy;
     // The application has no listener before the constructor returns.
     return applyConfiguration({ iceServers, ...this.#rtc, iceTransportPolicy }, apply, (error) => queueMicrotask(() => this.#report(error)));
@@ -257,7 +268,7 @@ export class Peer extends TypedEmitter {
 
   /** New credentials apply to later candidates only. A new policy needs an ICE restart. */
   #onIceServers() {
-    const { icePolicy = this.#icePolicy } = this.#client.self ?? {};
+    const { icePolicy } = this.#self;
     try {
       this.#configure((configuration) => this.pc.setConfiguration(configuration));
     } catch (error) {

@@ -60,12 +60,12 @@ const PATIENCE_MS = 60_000;
 const WAKE_ATTEMPT_MS = 1_000;
 
 /** HTTP statuses after which another token may succeed. */
-const TOKEN_STATUSES = new Set([401, 403]);
+const TOKEN_STATUSES = [401, 403];
 
 /**
  * The ticket was used or has expired, for example because an answer was lost; its token is good.
  */
-const TICKET_CODES = new Set(['ticket_used', 'ticket_invalid']);
+const TICKET_CODES = ['ticket_used', 'ticket_invalid'];
 
 export class ReconnectingSocket {
   /** @type {'idle' | 'connecting' | 'up' | 'waiting' | 'stopped'} */
@@ -306,9 +306,9 @@ export class ReconnectingSocket {
     this.#noVerdictAt = 0;
     if (error.retryable) return this.#scheduleRetry(error);
     if (this.#credential.resume !== undefined) return this.#onResumeRefused(error);
-    if (TICKET_CODES.has(error.code)) return this.#scheduleRetry(error);
+    if (TICKET_CODES.includes(error.code)) return this.#scheduleRetry(error);
     if (error.code === 'ticket_required') this.#usesTickets = true;
-    if (this.#tokenRefused || !TOKEN_STATUSES.has(status)) return this.stop(error);
+    if (this.#tokenRefused || !TOKEN_STATUSES.includes(status)) return this.stop(error);
     this.#tokenRefused = true;
     return void this.#connect();
   }

@@ -5,7 +5,7 @@
 import { SignalingClient } from './client.js';
 import { SignalingError } from './signaling-error.js';
 import { guestToken } from './http.js';
-import { nameTracks } from './local-tracks.js';
+import { LocalTracks, nameTracks } from './local-tracks.js';
 import { checkRoomOptions } from './option-checks.js';
 import { Peer } from './peer.js';
 import { TypedEmitter } from './typed-emitter.js';
@@ -49,6 +49,8 @@ export class Room extends TypedEmitter {
    * @type {Map<string, { track: MediaStreamTrack | null, stream?: MediaStream }>}
    */
   #tracks = new Map();
+  /** The tracks on a connection that is ready for the next peer. @type {LocalTracks | undefined} */
+  #spare;
   #options;
 
   /** @param {RoomOptions} options @throws {SignalingError} `bad_option` or `not_supported` */
@@ -65,6 +67,9 @@ export class Room extends TypedEmitter {
     client.on('lobby', ({ roomId }) => this.#checkRoom(roomId));
     client.on('joined', ({ roomId }) => this.#checkRoom(roomId) && this.#connectAll());
     for (const name of /** @type {const} */ (['resumed', 'ice-servers', 'peer-joined'])) client.on(name, () => this.#connectNew());
+    client.on('state', ({ state }) => {
+      if (state === 'closed') this.#spare = void this.#spare?.pc.close();
+    });
   }
 
   /** The connections to other peers, by peerId. @returns {ReadonlyMap<string, Peer>} */
@@ -89,7 +94,10 @@ export class Room extends TypedEmitter {
   /** Resolves when this peer is in the room, after the lobby. Rejects with a `SignalingError`. */
   async join() {
     this.#checkToken(this.#options.token ?? '');
-    return this.client.connect();
+    const joined = this.client.connect();
+    // While the request for the token is on its way.
+    if (!this.#spare && this.#peers.size === 0) this.#keepSpare();
+    return joined;
   }
 
   /** Leaves the room. Synchronous, so that a page can call it on `pagehide`. */
@@ -107,7 +115,7 @@ export class Room extends TypedEmitter {
    */
   async setTrack(name, track, stream) {
     this.#tracks.set(name, { track, stream });
-    await Promise.all([...this.#peers.values()].map((peer) => peer.setTrack(name, track, stream)));
+    await Promise.all([...this.#peers.values(), this.#spare].map((peer) => peer?.setTrack(name, track, stream)));
   }
 
   /** Admits a peer from the lobby. Needs `admit`. @param {PeerReference} peer */
@@ -184,7 +192,7 @@ export class Room extends TypedEmitter {
 
   /** @param {string} roomId */
   #wrongRoom(roomId) {
-    return new SignalingError('wrong_room', `The token is for the room ${roomId}, and not for ${this.#options.room}. Request a token for the room that you join.`);
+    return new SignalingError('wrong_room', `The token is for the room ${roomId}, and not for ${this.#options.room}. Request another token.`);
   }
 
   /** This client has joined as a new peer. */
@@ -203,16 +211,16 @@ export class Room extends TypedEmitter {
 
   /** @param {string} peerId */
   #connect(peerId) {
+    const onError = (/** @type {unknown} */ error) => this.emit('error', { peerId, error });
     try {
-      const peer = new Peer({ client: this.client, peerId, rtc: this.#options.rtc });
+      const peer = new Peer({ client: this.client, peerId, rtc: this.#options.rtc, spare: this.#spare });
+      this.#spare = undefined;
       this.#peers.set(peerId, peer);
       peer.on('closed', () => this.#onClosed(peerId));
-      for (const [name, { track, stream }] of this.#tracks) {
-        if (track && track.readyState !== 'ended') peer.setTrack(name, track, stream).catch((error) => this.emit('error', { peerId, error }));
-      }
+      for (const [name, { track, stream }] of this.#tracks) peer.setTrack(name, track, stream).catch(onError);
       this.emit('peer', peer);
     } catch (error) {
-      this.emit('error', { peerId, error });
+      onError(error);
     }
   }
 
@@ -220,6 +228,25 @@ export class Room extends TypedEmitter {
   #onClosed(peerId) {
     this.#peers.delete(peerId);
     if (this.client.peers.has(peerId)) this.#dismissed.add(peerId);
+    if (this.#peers.size === 0 && this.client.state !== 'closed') this.#keepSpare();
+  }
+
+  /**
+   * Makes a connection with the tracks before its peer is known, because that takes a browser several
+   * milliseconds. Without a description it opens no port and asks no ICE server. There is one only
+   * while there is no peer, because most calls have one other peer.
+   */
+  #keepSpare() {
+    try {
+      const pc = new RTCPeerConnection(this.#options.rtc);
+      // Such a browser could not get the ICE servers of `joined` later.
+      if (!pc.setConfiguration) return pc.close();
+      // Before `joined` the permissions are not known; most peers have them.
+      this.#spare = new LocalTracks(pc, (permission) => !this.client.self || this.may(permission));
+      for (const [name, { track, stream }] of this.#tracks) void this.#spare.setTrack(name, track, stream);
+    } catch {
+      // The connection to a peer reports it.
+    }
   }
 }
 

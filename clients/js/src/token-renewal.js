@@ -116,7 +116,7 @@ export class TokenRenewal {
     try {
       await new Promise((/** @type {(value?: undefined) => void} */ resolve, reject) => {
         this.#answer = { resolve, reject };
-        deadline = setTimeout(() => reject(new SignalingError('no_answer', 'The server did not answer the new token.')), ANSWER_MS);
+        deadline = setTimeout(() => reject(new SignalingError('no_answer', 'The server did not answer.')), ANSWER_MS);
         this.#send(JSON.stringify({ type: 'refresh', token }));
       });
     } finally {
@@ -126,6 +126,7 @@ export class TokenRenewal {
   }
 }
 
-function connectionLost() {
-  return new SignalingError('lost', 'The connection was lost before the server accepted the token.');
+/** There is no connection on which the server could accept a token. */
+export function connectionLost() {
+  return new SignalingError('lost', 'There is no open connection.');
 }

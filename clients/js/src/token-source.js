@@ -4,7 +4,7 @@
  * connections.
  */
 import { SignalingError } from './signaling-error.js';
-import { guestToken, requestGrant } from './http.js';
+import { guestToken, jsonRequest, request } from './http.js';
 
 /**
  * @typedef {import('./http.js').Grant} Grant
@@ -125,4 +125,19 @@ class TokenSource {
       }
     }
   }
+}
+
+/**
+ * `POST /auth/token` or another endpoint that answers with a token.
+ *
+ * @param {import('./http.js').Server} server
+ * @param {string} path
+ * @param {Record<string, unknown>} body
+ * @param {{ token?: string, deadlineMs?: number }} [options] `token`: of the caller
+ * @returns {Promise<Grant>}
+ */
+function requestGrant(server, path, body, { token, deadlineMs } = {}) {
+  const init = jsonRequest(body);
+  const headers = { ...init.headers, ...(token && { Authorization: `Bearer ${token}` }) };
+  return request(server, path, 'token', { ...init, headers }, deadlineMs);
 }

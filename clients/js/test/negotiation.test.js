@@ -26,6 +26,17 @@ test('the impolite side offers at once, and its candidates name the offer', asyn
   ]);
 });
 
+test('a connection that was ready before its peer was known is offered without another event', async () => {
+  const impolite = createSide(false, { isNeeded: true });
+  const polite = createSide(true, { isNeeded: true });
+  assert.deepEqual(impolite.sent, [], 'the application may add tracks first');
+  await settle();
+  assert.deepEqual([types(impolite.sent), types(polite.sent)], [['offer'], []]);
+  mock.timers.tick(2000);
+  await settle();
+  assert.deepEqual(types(polite.sent), ['offer']);
+});
+
 test('the polite side waits for the first offer of the other side, but not for ever', async () => {
   const { pc, sent } = createSide(true);
   pc.requestNegotiation();

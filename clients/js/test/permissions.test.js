@@ -97,11 +97,31 @@ const permissions = (...names) => ({ type: 'permissions', role: 'guest', permiss
 
 test('a peer without publish offers to receive, and sends when it gets publish', async () => {
   const { pc, deliver, room } = await joinRoom({ joined: { permissions: [] } });
-  assert.deepEqual(directions(pc), ['audio recvonly off', 'video recvonly off']);
+  assert.deepEqual(directions(pc), ['video recvonly off', 'audio recvonly off']);
   assert.deepEqual([pc.channels.length, room.may('publish')], [0, false]);
   await deliver(permissions('publish', 'data'));
-  assert.deepEqual(directions(pc), ['audio recvonly off', 'video sendrecv on']);
+  assert.deepEqual(directions(pc), ['video sendrecv on', 'audio recvonly off']);
   assert.deepEqual([pc.channels.length, room.may('publish')], [1, true]);
+});
+
+test('a track that was added before the permissions were known is sent once, or not at all', async () => {
+  const made = [];
+  globalThis.RTCPeerConnection = class extends SendingConnection {
+    constructor(configuration) {
+      super(configuration);
+      made.push(this);
+    }
+  };
+  try {
+    const allowed = await joinRoom();
+    assert.deepEqual([made.length, directions(allowed.pc)], [1, ['video sendrecv on']]);
+    const other = await joinRoom({ joined: { permissions: [] } });
+    assert.deepEqual([made.length, directions(other.pc)], [2, ['video recvonly off', 'audio recvonly off']]);
+    await other.deliver(permissions('publish'));
+    assert.deepEqual(directions(other.pc), ['video sendrecv on', 'audio recvonly off']);
+  } finally {
+    globalThis.RTCPeerConnection = SendingConnection;
+  }
 });
 
 test('a muted peer stops sending at once, and sends its current track after the mute', async () => {

@@ -11,6 +11,7 @@ class CountedConnection extends EventTarget {
   restarts = 0;
   closed = false;
   createDataChannel = () => new EventTarget();
+  getTransceivers = () => [];
   restartIce = () => (this.restarts += 1);
   close = () => (this.closed = true);
   setConfiguration = (configuration) => Object.assign(this, { configuration });
@@ -183,6 +184,53 @@ test('a connection that the page has closed stays closed', async () => {
   bob.close();
   await resume({ recovered: false, peers: [peerEntry(BOB)] });
   assert.deepEqual([room.peers.size, made.length], [0, 1]);
+});
+
+test('a connection is made while the token is requested, for the first peer alone', async () => {
+  const made = [];
+  globalThis.RTCPeerConnection = class extends CountedConnection {
+    constructor() {
+      super();
+      made.push(this);
+    }
+  };
+  try {
+    let giveToken;
+    const server = scriptedServer();
+    globalThis.WebSocket = server.WebSocket;
+    const room = new Room({ room: 'r', url: 'http://signal.example', getToken: () => new Promise((resolve) => (giveToken = resolve)) });
+    const arrived = server.next();
+    const joined = room.join();
+    assert.equal(made.length, 1);
+    giveToken('T');
+    const socket = await arrived;
+    const iceServers = [{ urls: 'stun:stun.example' }];
+    socket.join({ iceServers, peers: [peerEntry(BOB), peerEntry(CAROL)] });
+    await joined;
+    assert.equal(made.length, 2);
+    assert.equal(room.peers.get(BOB).pc, made[0]);
+    assert.deepEqual(made[0].configuration.iceServers, iceServers);
+    room.peers.get(BOB).close();
+    assert.equal(made.length, 2);
+    room.peers.get(CAROL).close();
+    assert.equal(made.length, 3, 'the room is empty again');
+    room.leave();
+    assert.deepEqual(made.map(({ closed }) => closed), [true, true, true]);
+  } finally {
+    globalThis.RTCPeerConnection = CountedConnection;
+  }
+});
+
+test('a connection that cannot get its ICE servers later is not made early', async () => {
+  globalThis.RTCPeerConnection = class extends CountedConnection {
+    setConfiguration = undefined;
+  };
+  try {
+    const { bob } = await joinRoom();
+    assert.equal(bob.pc.closed, false);
+  } finally {
+    globalThis.RTCPeerConnection = CountedConnection;
+  }
 });
 
 test('leave closes every connection and stops all timers', async () => {

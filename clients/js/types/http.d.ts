@@ -47,19 +47,8 @@ export declare function guestToken({ room, user, name, ...server }: Server & {
     user?: string;
     name?: string;
 }): Promise<string>;
-/**
- * `POST /auth/token` or another endpoint that answers with a token.
- *
- * @param {Server} server
- * @param {string} path
- * @param {Record<string, unknown>} body
- * @param {{ token?: string, deadlineMs?: number }} [options] `token`: of the caller
- * @returns {Promise<Grant>}
- */
-export declare function requestGrant(server: Server, path: string, body: Record<string, unknown>, { token, deadlineMs }?: {
-    token?: string;
-    deadlineMs?: number;
-}): Promise<Grant>;
+/** @param {Record<string, unknown>} body @returns {RequestInit} */
+export declare function jsonRequest(body: Record<string, unknown>): RequestInit;
 /**
  * Exchanges a token for a ticket, which opens one connection within half a minute.
  *
@@ -80,3 +69,14 @@ export declare function fetchRefusal(server: Server, { token, resume }: {
     token?: string;
     resume?: string;
 }): Promise<SignalingError>;
+/**
+ * Sends a request and returns the JSON object of a good answer.
+ *
+ * @param {Server} server
+ * @param {string} path
+ * @param {string} member what a good answer contains
+ * @param {RequestInit} init
+ * @param {number} [deadlineMs]
+ * @returns {Promise<any>} rejected with a {@link SignalingError}
+ */
+export declare function request({ url, fetch }: Server, path: string, member: string, init: RequestInit, deadlineMs?: number): Promise<any>;

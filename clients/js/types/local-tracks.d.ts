@@ -4,7 +4,6 @@
  * Owns the senders and their directions. Does not negotiate: the connection asks for a negotiation
  * when a direction changes.
  */
-export type TrackConnection = Pick<RTCPeerConnection, 'addTrack' | 'addTransceiver' | 'getTransceivers'>;
 export type LocalTrack = {
     track: MediaStreamTrack | null;
     /**
@@ -21,13 +20,15 @@ export type LocalTrack = {
 export declare function nameTracks(tracks: readonly MediaStreamTrack[]): [name: string, track: MediaStreamTrack][];
 export declare class LocalTracks {
     #private;
+    /** The connection, also after {@link connect}. @type {RTCPeerConnection} */
+    pc: RTCPeerConnection;
     /**
-     * @param {TrackConnection} pc
+     * @param {RTCPeerConnection} pc
      * @param {(permission: string) => boolean} may whether this side has the permission now
      */
-    constructor(pc: TrackConnection, may: (permission: string) => boolean);
-    /** Uses another connection, see {@link applyAll}. @param {TrackConnection} pc */
-    connect(pc: TrackConnection): void;
+    constructor(pc: RTCPeerConnection, may: (permission: string) => boolean);
+    /** Uses another connection, see {@link applyAll}. @param {RTCPeerConnection} pc */
+    connect(pc: RTCPeerConnection): void;
     /** Adds receivers, so that a side without tracks has sections to offer. */
     addReceivers(): void;
     /**

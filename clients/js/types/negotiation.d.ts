@@ -10,10 +10,11 @@ export declare class Negotiation {
      *   pc: RTCPeerConnection, polite: boolean,
      *   post: (frame: ClientFrame) => PendingMessage, onError: (error: unknown) => void,
      *   replaceConnection: () => RTCPeerConnection, isReachable: () => boolean,
-     *   mayUseData: () => boolean,
+     *   mayUseData: () => boolean, isNeeded?: boolean,
      * }} options `post` adds the target; `replaceConnection` closes the connection and returns a new
      *   one with the same media; `isReachable`: whether this side and the peer are both connected, as
-     *   far as this side knows; `mayUseData`: whether this side may have data channels
+     *   far as this side knows; `mayUseData`: whether this side may have data channels; `isNeeded`:
+     *   whether the connection has asked for a negotiation already
      */
     constructor(options: {
         pc: RTCPeerConnection;
@@ -23,6 +24,7 @@ export declare class Negotiation {
         replaceConnection: () => RTCPeerConnection;
         isReachable: () => boolean;
         mayUseData: () => boolean;
+        isNeeded?: boolean;
     });
     /** Handles a frame of the peer after all earlier frames. @param {NegotiationFrame} frame */
     receive(frame: NegotiationFrame): Promise<void>;

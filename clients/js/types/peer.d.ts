@@ -1,3 +1,4 @@
+import { LocalTracks } from './local-tracks.js';
 import { TypedEmitter } from './typed-emitter.js';
 export type SignalingClient = import('./client.js').SignalingClient;
 export type PeerEntry = import('./messages.js').PeerEntry;
@@ -21,6 +22,10 @@ export type PeerOptions = {
      * also connects two peers that send no media
      */
     dataChannel?: boolean;
+    /**
+     * the tracks on a connection that this peer takes over
+     */
+    spare?: LocalTracks;
 };
 export type PeerEvents = {
     state: PeerState;
@@ -55,7 +60,7 @@ export declare class Peer extends TypedEmitter<PeerEvents> {
     /** One channel for the application; null until it is open. @type {RTCDataChannel | null} */
     dataChannel: RTCDataChannel | null;
     /** @param {PeerOptions} options */
-    constructor({ client, peerId, tracks, rtc, dataChannel }: PeerOptions);
+    constructor({ client, peerId, tracks, rtc, dataChannel, spare }: PeerOptions);
     get peerId(): string;
     /** The name of the peer, or its user if it gave no name. */
     get name(): string;

@@ -29,3 +29,5 @@ export declare class TokenRenewal {
     /** The connection is lost; the next connection announces the end of its own token. */
     stop(): void;
 }
+/** There is no connection on which the server could accept a token. */
+export declare function connectionLost(): SignalingError;
