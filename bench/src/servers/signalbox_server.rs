@@ -77,6 +77,9 @@ pub fn raised_limits() -> Vec<(String, String)> {
         ("CONNECTIONS", "100000"),
         ("BACKLOG", "10000"),
         ("BACKLOG_BYTES", "16MiB"),
+        // A simulated peer confirms nothing, so the messages to it count as waiting for long.
+        ("ROOM_BACKLOG_BYTES", "2048MiB"),
+        ("GRANT_BACKLOG_BYTES", "2048MiB"),
         ("OUTBOX", "16MiB"),
         ("NODE_OUTBOX", "1024MiB"),
     ]
