@@ -99,7 +99,11 @@ export function scriptedServer() {
   return server;
 }
 
-/** Connects a client to a scripted server. `random` is the jitter: 0 is none. */
+/**
+ * Connects a client to a scripted server. `random` is the jitter: 0 is none. Requests over HTTP fail at
+ * once, unless the options have a `fetch`: a real request would end during a later test, and clear a
+ * timer of that test.
+ */
 export async function connectClient({ random = () => 0, ...options } = {}) {
   Math.random = random;
   const server = scriptedServer();
@@ -108,6 +112,7 @@ export async function connectClient({ random = () => 0, ...options } = {}) {
     url: 'http://signal.example',
     getToken: () => 'T',
     WebSocket: server.WebSocket,
+    fetch: () => Promise.reject(new TypeError('network')),
     ...options,
   });
   client.on('state', (state) => states.push(state));

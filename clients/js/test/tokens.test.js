@@ -10,10 +10,14 @@ import { mockTime, restoreTime } from './mock-time.js';
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 const REFRESHED = { type: 'token-refreshed', expiresIn: 900_000, role: 'guest', permissions: ['publish', 'message', 'data'], resume: 'handle.3' };
 
+/** The clients of the test. */
+const clients = [];
+
 /** Joins a client, and records its errors and the tokens that it sends. */
 async function joinClient(options, joined = {}) {
   const context = await connectClient(options);
   const { client, socket } = context;
+  clients.push(client);
   const errors = [];
   const expiring = [];
   client.on('error', (error) => errors.push(error.code));
@@ -42,7 +46,11 @@ async function tick(ms) {
 
 describe('on an open connection', () => {
   beforeEach(() => mockTime());
-  afterEach(restoreTime);
+  afterEach(() => {
+    // A client that lost its connection would go on in real time.
+    for (const client of clients.splice(0)) client.leave();
+    restoreTime();
+  });
 
   test('before a token expires a new one is requested and sent, and the client resumes with the new handle', async () => {
     const { getToken } = createProvider('T1', 'T2');
@@ -321,7 +329,7 @@ describe('from a server', () => {
 
   test('with tickets the token is sent to the auth service only', async () => {
     answers = [[200, { ticket: 'sbt_1', expiresIn: 30 }]];
-    const { client, socket } = await connectClient({ url, ticket: true });
+    const { client, socket } = await connectClient({ url, ticket: true, fetch });
     assert.equal(socket.protocols[1], 'token.sbt_1');
     client.leave();
     assert.deepEqual(asked, [['/auth/ticket', 'Bearer T']]);
@@ -329,7 +337,7 @@ describe('from a server', () => {
 
   test('a server that requires tickets gets tickets', async () => {
     answers = [[401, { code: 'ticket_required' }], [200, { ticket: 'sbt_1' }]];
-    const { client, server: scripted, socket } = await connectClient({ url });
+    const { client, server: scripted, socket } = await connectClient({ url, fetch });
     assert.equal(socket.protocols[1], 'token.T');
     const arrived = scripted.next();
     socket.end(1006);
@@ -340,7 +348,7 @@ describe('from a server', () => {
 
   test('a used ticket is replaced each time', async () => {
     answers = [1, 2, 3].flatMap((n) => [[200, { ticket: `sbt_${n}` }], [401, { code: 'ticket_used' }]]);
-    const { client, server: scripted, socket: first } = await connectClient({ url, ticket: true });
+    const { client, server: scripted, socket: first } = await connectClient({ url, ticket: true, fetch });
     let socket = first;
     for (const ticket of ['sbt_2', 'sbt_3']) {
       const arrived = scripted.next();
