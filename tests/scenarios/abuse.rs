@@ -113,7 +113,7 @@ on_each_store! {
     }
 
     /// The header declares 60 000 bytes and no payload follows.
-    async fn a_frame_without_its_payload_ends_with_a_ping_timeout(cluster, [("TIMING__PING", "300ms")]) {
+    async fn a_frame_without_its_payload_ends_with_a_ping_timeout(cluster, [("TIMING__PING", "1s")]) {
         let room = cluster.room("r");
         let (alice, bob) = room.join2().await;
         let mut raw = connect_attacker(&room, &cluster.nodes[0]).await;

@@ -79,8 +79,8 @@ async fn a_peer_of_a_killed_node_that_does_not_resume_is_detached_and_leaves() {
     assert_eq!(bob.next_of_type("peer-joined").await["peerId"], alice.id());
     assert_eq!(bob.next_of_type("peer-detached").await["peerId"], alice.id());
     let detached = killed.elapsed();
-    // Half a second of tolerance for a slow machine.
-    assert!(detached <= 3 * LEASE + Duration::from_millis(500), "{detached:?}");
+    // Two seconds of tolerance for a slow machine.
+    assert!(detached <= 3 * LEASE + Duration::from_secs(2), "{detached:?}");
     let left = bob.next_of_type("peer-left").await;
     assert_eq!((&left["peerId"], &left["reason"]), (&json!(alice.id()), &json!("timeout")));
     let window = killed.elapsed() - detached;

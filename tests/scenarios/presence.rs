@@ -168,7 +168,7 @@ on_each_store! {
         }
     }
 
-    async fn a_peer_that_answers_no_ping_is_closed(cluster, [("TIMING__PING", "200ms")]) {
+    async fn a_peer_that_answers_no_ping_is_closed(cluster, [("TIMING__PING", "1s")]) {
         let room = cluster.room("r");
         let alice = room.join("alice").await;
         let token = room.token(json!({"user": "silent"})).await;

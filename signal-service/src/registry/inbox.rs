@@ -299,10 +299,12 @@ mod tests {
     use signalbox_protocol::id::PeerId;
 
     use super::*;
-    use signalbox_rooms::store::EntryKind;
+    use signalbox_rooms::store::{EntryContent, EntryKind};
 
     fn entry(seq: u64) -> Entry {
-        Entry { seq, from: PeerId::from_bits(1), id: None, kind: EntryKind::Forwarded, body: "{}".into() }
+        let from = PeerId::from_bits(1);
+        let content = EntryContent { from, id: None, kind: EntryKind::Forwarded, body: "{}".into() };
+        Entry { seq, content: content.into() }
     }
 
     fn delivery(mailbox: u64, seq: u64) -> Delivery {

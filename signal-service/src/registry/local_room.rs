@@ -170,8 +170,10 @@ impl LocalRoom {
 
     /// Delivers the entries that this node wrote in one call.
     pub(super) fn deliver_entries(&self, deliveries: impl IntoIterator<Item = Delivery>) {
+        let deliveries = deliveries.into_iter();
+        let mut found: SmallVec<[(Arc<LocalPeer>, Delivery); 1]> =
+            SmallVec::with_capacity(deliveries.size_hint().0);
         let state = self.lock_state();
-        let mut found: SmallVec<[(Arc<LocalPeer>, Delivery); 1]> = SmallVec::new();
         for delivery in deliveries {
             let pending = state.pending_connections.iter().filter(|peer| peer.id == delivery.peer);
             found.extend(pending.map(|peer| (peer.clone(), delivery.clone())));

@@ -3,7 +3,7 @@
 //! Owns: values only. Must not: know a backend. Next: `peer_status` for reads of one peer and its
 //! mailbox, `store_limits` for bounds and retention.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use signalbox_protocol::{
     ErrorCode,
@@ -17,11 +17,26 @@ use crate::room::{
     Member, PeerAttachment, ReplicationId, RoomInstanceId, RoomSettings, RoomState, SanctionList, Tombstone,
 };
 
-/// One entry of a mailbox.
+/// One entry of a mailbox. A message to many peers becomes an entry for each, with one content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The number of the entry in its mailbox: 1, 2, 3, without gaps.
     pub seq: u64,
+    /// The rest of the entry.
+    pub content: Arc<EntryContent>,
+}
+
+impl Deref for Entry {
+    type Target = EntryContent;
+
+    fn deref(&self) -> &EntryContent {
+        &self.content
+    }
+}
+
+/// The content of an entry, without its number.
+#[derive(Debug, PartialEq, Eq)]
+pub struct EntryContent {
     /// The sender of the message, or the peer that the event is about.
     pub from: PeerId,
     /// The message id that the sender gave.
@@ -36,7 +51,8 @@ impl Entry {
     /// Stands for an event that the mailbox has dropped.
     pub fn superseded(seq: u64) -> Self {
         let from = PeerId::no_peer().clone();
-        Self { seq, from, id: None, kind: EntryKind::Superseded, body: "{}".into() }
+        let content = EntryContent { from, id: None, kind: EntryKind::Superseded, body: "{}".into() };
+        Self { seq, content: content.into() }
     }
 }
 

@@ -33,7 +33,7 @@ impl StoreBackend {
         let confirm = AppendBatch { sender: test_peer(peer), acked_seq, ..test_batch(vec![], state) };
         self.append_batch(&confirm).await.unwrap();
         let messages = page.entries.into_iter().filter(|entry| entry.kind == EntryKind::Forwarded);
-        messages.map(|entry| entry.body).collect()
+        messages.map(|entry| entry.body.clone()).collect()
     }
 
     /// Checks the number of shared bodies, if the store is Redis.

@@ -11,7 +11,7 @@ use std::{
 use signalbox_protocol::id::TokenId;
 
 use crate::store::{
-    AppendResult, Entry, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, RefusedIds, StateKind, StoreLimits,
+    AppendResult, Entry, EntryContent, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, RefusedIds, StateKind, StoreLimits,
 };
 
 /// An empty mailbox keeps the memory of so many entries: most entries are read at once, and each
@@ -50,12 +50,12 @@ impl MemoryMailbox {
         &mut self,
         now: u64,
         limits: &StoreLimits,
-        entry: Entry,
+        content: Arc<EntryContent>,
         state: Option<StateKind>,
         charged_token: Option<&TokenId>,
     ) -> Entry {
         self.last_seq += 1;
-        let entry = Entry { seq: self.last_seq, ..entry };
+        let entry = Entry { seq: self.last_seq, content };
         if state.is_none() {
             self.messages += 1;
             self.bytes += entry.body.len();

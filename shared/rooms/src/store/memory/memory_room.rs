@@ -12,7 +12,7 @@ use super::memory_mailbox::MemoryMailbox;
 use crate::{
     room::{Member, PeerAttachment, RoomSettings, RoomState, Tombstone},
     store::{
-        AppendBatch, AppendResult, BacklogBound, Commit, Delivery, Entry, EntryKind, EventEntry,
+        AppendBatch, AppendResult, BacklogBound, Commit, Delivery, EntryContent, EntryKind, EventEntry,
         MessageTarget, OutgoingEntry, RefusedIds, StoreLimits,
     },
 };
@@ -105,15 +105,15 @@ impl MemoryRoom {
     }
 
     fn append_event(&mut self, event: &EventEntry, now: u64, limits: &StoreLimits) -> Vec<Delivery> {
+        let content = Arc::new(EntryContent {
+            from: event.about_peer.clone(),
+            id: None,
+            kind: event.kind,
+            body: event.body.clone(),
+        });
         let push = |peer: &PeerId| {
-            let entry = Entry {
-                seq: 0,
-                from: event.about_peer.clone(),
-                id: None,
-                kind: event.kind,
-                body: event.body.clone(),
-            };
-            let entry = self.mailboxes.get_mut(peer)?.append_entry(now, limits, entry, event.state, None);
+            let mailbox = self.mailboxes.get_mut(peer)?;
+            let entry = mailbox.append_entry(now, limits, content.clone(), event.state, None);
             let mailbox_version = self.state.members.get(peer)?.mailbox_version;
             Some(Delivery { peer: peer.clone(), mailbox_version, entry })
         };
@@ -145,6 +145,8 @@ impl MemoryRoom {
             // The caller's version is the current one, so these are the members that it knows.
             MessageTarget::Room => {
                 let is_target = |(peer, member): &Target<'_>| **peer != batch.sender && !member.waiting;
+                // The filter hides the number of members from `extend`.
+                targets.reserve(members.len());
                 targets.extend(members.iter().filter(is_target));
             }
             MessageTarget::Withheld => {}
@@ -167,18 +169,18 @@ impl MemoryRoom {
         if has_lagging_target && let Some(bound) = exceeded_bound(mailboxes, &batch.token, now, limits) {
             return AppendResult::Backlogged(bound);
         }
+        let content = Arc::new(EntryContent {
+            from: batch.sender.clone(),
+            id: message.id,
+            kind: EntryKind::Forwarded,
+            body: message.body.clone(),
+        });
         let mut deliveries = SmallVec::with_capacity(targets.len());
         for (peer, member) in targets {
             let Some(mailbox) = mailboxes.get_mut(peer) else { continue };
             let is_charged = has_lagging_target && is_lagging(mailbox, member, limits);
-            let entry = Entry {
-                seq: 0,
-                from: batch.sender.clone(),
-                id: message.id,
-                kind: EntryKind::Forwarded,
-                body: message.body.clone(),
-            };
-            let entry = mailbox.append_entry(now, limits, entry, None, is_charged.then_some(&batch.token));
+            let charged_token = is_charged.then_some(&batch.token);
+            let entry = mailbox.append_entry(now, limits, content.clone(), None, charged_token);
             let (peer, mailbox_version) = (peer.clone(), member.mailbox_version);
             deliveries.push(Delivery { peer, mailbox_version, entry });
         }

@@ -30,8 +30,8 @@ use signalbox_redis::{
 use tokio::time::Instant;
 
 use super::{
-    Delivery, DueItem, Entry, EntryKind, LoadedRoom, MailboxHead, MailboxReader, NodeCensus, PeerStatus,
-    RefusedIds, RenewedMailbox, StoreEvents, StoreLimits, StoreUnavailable,
+    Delivery, DueItem, Entry, EntryContent, EntryKind, LoadedRoom, MailboxHead, MailboxReader, NodeCensus,
+    PeerStatus, RefusedIds, RenewedMailbox, StoreEvents, StoreLimits, StoreUnavailable,
 };
 use crate::{
     room::{ReplicationId, RoomCreator, RoomSettings},
@@ -90,12 +90,13 @@ fn read_deliveries(
     kind: EntryKind,
     body: &Arc<str>,
 ) -> Vec<Delivery> {
+    let content = Arc::new(EntryContent { from: from.clone(), id, kind, body: body.clone() });
     let mut deliveries = Vec::new();
     while let (Some(peer), Some(mailbox_version), Some(seq)) =
         (reply.next_text(), reply.next_number(), reply.next_number())
     {
         let Ok(peer) = PeerId::parse(&peer) else { continue };
-        let entry = Entry { seq, from: from.clone(), id, kind, body: body.clone() };
+        let entry = Entry { seq, content: content.clone() };
         deliveries.push(Delivery { peer, mailbox_version, entry });
     }
     deliveries

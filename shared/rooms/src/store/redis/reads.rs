@@ -13,8 +13,8 @@ use super::{
 use crate::{
     room::ReplicationId,
     store::{
-        Entry, EntryKind, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, MailboxHead, MailboxPage, MailboxReader,
-        PeerStatus, RefusedIds, RenewedMailbox,
+        Entry, EntryContent, EntryKind, MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, MailboxHead, MailboxPage,
+        MailboxReader, PeerStatus, RefusedIds, RenewedMailbox,
     },
 };
 
@@ -74,13 +74,13 @@ fn read_entries(page: Value) -> Vec<Entry> {
 fn read_entry(stream_id: &str, fields: Value) -> Option<Entry> {
     let seq = stream_id.split_once('-')?.1.parse().ok()?;
     let fields = read_pairs(fields);
-    Some(Entry {
-        seq,
+    let content = EntryContent {
         from: PeerId::parse(fields.get("f")?).ok()?,
         id: fields.get("i")?.parse().ok(),
         kind: EntryKind::from_code(fields.get("k")?),
         body: fields.get("d")?.as_str().into(),
-    })
+    };
+    Some(Entry { seq, content: content.into() })
 }
 
 pub(super) fn renew_mailbox_call(

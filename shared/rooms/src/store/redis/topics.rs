@@ -12,7 +12,7 @@ use std::{
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 use signalbox_redis::{RedisClient, RedisStartError, TopicListener, TopicProbe, redis_keys};
 
-use crate::store::{Delivery, Entry, EntryKind, StoreEvents};
+use crate::store::{Delivery, Entry, EntryContent, EntryKind, StoreEvents};
 
 /// Between two probes of a connection.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
@@ -102,12 +102,12 @@ fn parse_entry(message: &str) -> Option<(RoomId, Vec<Delivery>, &str)> {
     let id = words.next()?.parse().ok();
     let kind = EntryKind::from_code(words.next()?);
     let (targets, length) = (words.next()?, words.next()?.parse().ok()?);
-    let body: Arc<str> = rest.get(..length)?.into();
+    let content = Arc::new(EntryContent { from, id, kind, body: rest.get(..length)?.into() });
     let delivery = |target: &str| {
         let mut parts = target.split(':');
         let peer = PeerId::parse(parts.next()?).ok()?;
         let (mailbox_version, seq) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        let entry = Entry { seq, from: from.clone(), id, kind, body: body.clone() };
+        let entry = Entry { seq, content: content.clone() };
         Some(Delivery { peer, mailbox_version, entry })
     };
     let deliveries = targets.split(',').map(delivery).collect::<Option<_>>()?;
