@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     plot,
     rounds::{CaseResult, ServerResult, Summary},
-    sample::{LOAD_BUSY, Metric, OFFERED_RATE, SERVER_BUSY},
+    sample::{CPU_PER_DELIVERY, DELIVERIES_PER_SECOND, LOAD_BUSY, Metric, OFFERED_RATE, RATIO, SERVER_BUSY},
     servers::SERVERS,
 };
 
@@ -125,16 +125,44 @@ fn write_case(page: &mut String, result: &CaseResult) -> Result<()> {
         }
     }
     let titles: Vec<_> = metrics.iter().map(|metric| metric.title).collect();
-    writeln!(page, "\n### {}\n\n| server | {} | rounds |", result.case, titles.join(" | "))?;
-    writeln!(page, "|---|{}---|", "---:|".repeat(metrics.len()))?;
+    let compared = compared_metric(result, &metrics);
+    let ratio_title = compared.map_or_else(String::new, |metric| format!(" {}, ratio |", metric.title));
+    writeln!(page, "\n### {}\n\n| server | {} |{ratio_title} rounds |", result.case, titles.join(" | "))?;
+    writeln!(page, "|---|{}---|", "---:|".repeat(metrics.len() + usize::from(compared.is_some())))?;
     for server in &result.servers {
-        let cells: Vec<_> = metrics
+        let mut cells: Vec<_> = metrics
             .iter()
             .map(|metric| server.summary(*metric).map_or_else(|| "–".to_owned(), |it| cell(*metric, it)))
             .collect();
+        if let Some(metric) = compared {
+            cells.push(ratio_cell(result, server, metric).unwrap_or_else(|| "–".to_owned()));
+        }
         writeln!(page, "| {} | {} | {} |", server.spec.label, cells.join(" | "), rounds_cell(server))?;
     }
     Ok(())
+}
+
+/// What a case compares with a reference: deliveries in a large room, and the first plotted metric
+/// elsewhere. Nothing if no server has a reference.
+fn compared_metric(result: &CaseResult, metrics: &[Metric]) -> Option<Metric> {
+    let plotted = result.scenario.plotted();
+    let metric = if metrics.contains(&CPU_PER_DELIVERY) {
+        Some(DELIVERIES_PER_SECOND)
+    } else {
+        plotted.first().copied()
+    }?;
+    let has_ratio = |server| ratio_cell(result, server, metric).is_some();
+    result.servers.iter().any(has_ratio).then_some(metric)
+}
+
+/// `0.79 (0.78–0.82) × tokio`.
+fn ratio_cell(result: &CaseResult, server: &ServerResult, metric: Metric) -> Option<String> {
+    let name = server.spec.reference();
+    let reference = result.servers.iter().find(|other| other.spec.label == name)?;
+    if server.spec.label == name {
+        return None;
+    }
+    Some(format!("{} × {name}", cell(RATIO, server.ratio(reference, metric)?)))
 }
 
 /// `median (low–high)`.

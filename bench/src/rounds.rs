@@ -24,7 +24,8 @@ pub struct CaseResult {
 /// What was measured of one server.
 pub struct ServerResult {
     pub spec: ServerSpec,
-    pub samples: Vec<Sample>,
+    /// With the number of the round.
+    pub samples: Vec<(usize, Sample)>,
     /// How many measurements were discarded because the rest of the machine was busy.
     pub discarded: usize,
     /// Why a measurement failed.
@@ -39,21 +40,40 @@ pub struct Summary {
     pub high: f64,
 }
 
-impl ServerResult {
-    /// All metrics that were measured, in order.
-    pub fn metrics(&self) -> Vec<Metric> {
-        let first = self.samples.first().map(|sample| &sample.values[..]).unwrap_or_default();
-        first.iter().map(|(metric, _)| *metric).collect()
-    }
-
-    pub fn summary(&self, metric: Metric) -> Option<Summary> {
-        let mut values: Vec<f64> = self.samples.iter().filter_map(|sample| sample.get(metric)).collect();
+impl Summary {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (low, high) = (*values.first()?, *values.last()?);
         let middle = values.len() / 2;
         let median =
             if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 };
-        Some(Summary { median, low, high })
+        Some(Self { median, low, high })
+    }
+}
+
+impl ServerResult {
+    /// All metrics that were measured, in order.
+    pub fn metrics(&self) -> Vec<Metric> {
+        let first = self.samples.first().map(|(_, sample)| &sample.values[..]).unwrap_or_default();
+        first.iter().map(|(metric, _)| *metric).collect()
+    }
+
+    pub fn summary(&self, metric: Metric) -> Option<Summary> {
+        Summary::of(self.samples.iter().filter_map(|(_, sample)| sample.get(metric)).collect())
+    }
+
+    /// The ratio to another server, in the rounds that both have. A machine that is slower for a while
+    /// slows both in the same round.
+    pub fn ratio(&self, other: &Self, metric: Metric) -> Option<Summary> {
+        let value = |server: &Self, round| {
+            let (_, sample) = server.samples.iter().find(|(number, _)| *number == round)?;
+            sample.get(metric)
+        };
+        let ratios = self.samples.iter().filter_map(|(round, _)| {
+            let (own, reference) = (value(self, *round)?, value(other, *round)?);
+            (reference > 0.0).then_some(own / reference)
+        });
+        Summary::of(ratios.collect())
     }
 }
 
@@ -107,7 +127,7 @@ impl ServerResult {
                     let is_kept = is_quiet || plan.accept_busy;
                     print_sample(&self.spec.label, round, &sample, is_quiet, is_kept);
                     if is_kept {
-                        self.samples.push(sample);
+                        self.samples.push((round, sample));
                         return;
                     }
                     self.discarded += 1;
@@ -145,4 +165,29 @@ pub fn all_worked(results: &[CaseResult]) -> Result<()> {
     let failed = servers.filter(|server| server.failure.is_some() || server.samples.is_empty()).count();
     anyhow::ensure!(failed == 0, "{failed} servers were not measured in some scenario; see above");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::MESSAGES_PER_SECOND;
+
+    fn server(rates: &[(usize, f64)]) -> ServerResult {
+        let mut server = ServerResult::new(&ServerSpec::parse("tokio").unwrap());
+        for (round, rate) in rates {
+            let mut sample = Sample::default();
+            sample.push(MESSAGES_PER_SECOND, *rate);
+            server.samples.push((*round, sample));
+        }
+        server
+    }
+
+    #[test]
+    fn a_ratio_compares_the_same_rounds() {
+        let (own, other) =
+            (server(&[(0, 50.0), (2, 30.0), (3, 7.0)]), server(&[(0, 100.0), (1, 1.0), (2, 40.0)]));
+        let Summary { median, low, high } = own.ratio(&other, MESSAGES_PER_SECOND).unwrap();
+        assert_eq!((median, low, high), (0.625, 0.5, 0.75));
+        assert!(server(&[(1, 5.0)]).ratio(&own, MESSAGES_PER_SECOND).is_none());
+    }
 }

@@ -55,6 +55,7 @@ pub const CPU_PER_OFFER: Metric = cost("CPU µs per offer", 2);
 pub const CPU_PER_DELIVERY: Metric = cost("CPU µs per delivery", 2);
 pub const RATE_OF_ONE: Metric = gain("messages/s, 1 worker", 0);
 pub const RATE_OF_TWO: Metric = gain("messages/s, 2 workers", 0);
+pub const RATIO: Metric = gain("ratio", 2);
 pub const GAIN: Metric = gain("2 workers ÷ 1", 2);
 pub const CPU_OF_ONE: Metric = cost("CPU µs each, 1 worker", 2);
 pub const CPU_OF_TWO: Metric = cost("CPU µs each, 2 workers", 2);

@@ -90,6 +90,12 @@ impl ServerSpec {
         self.name.contains("-redis")
     }
 
+    /// The server to which this one is compared: the fastest floor, or with several nodes the server
+    /// that also has several.
+    pub fn reference(&self) -> &'static str {
+        if self.has_several_nodes() { "socket-io-redis" } else { "tokio" }
+    }
+
     /// Whether this is Signalbox.
     pub fn is_signalbox(&self) -> bool {
         self.name.starts_with("signalbox")
