@@ -12,7 +12,8 @@ use super::single_file;
 const ENTRY: &str = "call";
 
 /// The modules of the client that the page imports, and the file that has them.
-const CLIENT_MODULES: [&str; 2] = ["client/room", "client/token-source"];
+const CLIENT_MODULES: [&str; 5] =
+    ["client/room", "client/early-connection", "client/token-source", "client/moderation", "client/relay"];
 const CLIENT_FILE: &str = "client.js";
 
 const DOCUMENT: &str = "index.html";

@@ -147,7 +147,7 @@ for (const name of BROWSERS) {
     it('join from another origin with the code of the README', async () => {
       const [code, ...more] = codeBlocks('README.md', 'html');
       assert.deepEqual(more, []);
-      markup = atServer(code).replace('await room.join();', "await room.join(); document.title = 'in the room';");
+      markup = atServer(code).replace("name: 'Ada' });", "name: 'Ada' }); document.title = 'in the room';");
       const page = await browser.open(`${otherOrigin}/`);
       await until('the page is in the room', async () => (await page.evaluate(() => document.title)) === 'in the room');
       assert.deepEqual(await browser.closePages(), []);

@@ -81,8 +81,8 @@ for (const name of BROWSERS) {
       }
     });
 
-    for (const [how, start, stop] of [
-      ['with setTrack', () => room.setTrack('screen', picture.getVideoTracks()[0], (globalThis.group ??= new MediaStream())), () => room.setTrack('screen', null)],
+    for (const [how, start, stop, inStream = 2] of [
+      ['with setTrack', () => room.setTrack('screen', picture.getVideoTracks()[0]), () => room.setTrack('screen', null), 1],
       ['with its own sender', () => void (globalThis.sender = peer.pc.addTrack(picture.getVideoTracks()[0], picture)), () => peer.pc.removeTrack(sender)],
       ['with its own transceiver, which is stopped', () => void (globalThis.screen2 = peer.pc.addTransceiver(picture.getVideoTracks()[0], { streams: [picture] })), () => screen2.stop()],
     ]) {
@@ -91,12 +91,12 @@ for (const name of BROWSERS) {
         for (let round = 0; round < 2; round++) {
           await alice.run(() => void (globalThis.picture = startPicture()));
           await alice.run(start);
-          const id = await alice.run(() => globalThis.group?.id ?? picture.id);
-          await bob.until('the screen is shown beside the camera', async (id) => {
+          const id = inStream === 1 ? 'screen' : await alice.run(() => picture.id);
+          await bob.until('the screen is shown beside the camera', async ([id, inStream]) => {
             const [first] = peer.stream.getVideoTracks();
-            const isShown = peer.stream.getVideoTracks().length === 2 && first === camera && peer.streams?.get(id) !== undefined && (await shows(peer.streams.get(id))) && (await shows(peer.stream));
+            const isShown = peer.stream.getVideoTracks().length === inStream && first === camera && peer.streams?.get(id) !== undefined && (await shows(peer.streams.get(id))) && (await shows(peer.stream));
             return isShown || [peer.stream.getVideoTracks().length, first === camera, [...(peer.streams?.keys() ?? [])], id];
-          }, id);
+          }, [id, inStream]);
           await alice.run(stop);
           await bob.until('only the camera is left', async (id) => {
             const tracks = peer.stream.getVideoTracks();
@@ -106,19 +106,71 @@ for (const name of BROWSERS) {
         // The other direction uses the sections that are free.
         await bob.run(() => {
           globalThis.picture = startPicture();
-          return room.setTrack('screen', picture.getVideoTracks()[0], picture);
+          return room.setTrack('screen', picture.getVideoTracks()[0]);
         });
-        await alice.until('the other screen is shown', () => peer.stream.getVideoTracks().length === 2 && peer.stream.getVideoTracks()[0] === camera);
+        await alice.until('the other screen is shown', () => peer.streams.has('screen') && peer.stream.getVideoTracks()[0] === camera);
         assert.deepEqual([await errorsOf(alice), await errorsOf(bob)], [[], []]);
       });
     }
+
+    it('a screen with sound is told apart from the camera by its name, for a late peer too', async () => {
+      const [alice, bob] = await openCall('screen-sound');
+      await alice.run(async () => {
+        const sound = new AudioContext().createMediaStreamDestination().stream;
+        for (const track of [...startPicture().getVideoTracks(), ...sound.getAudioTracks()]) await room.setTrack('screen', track);
+      });
+      const carol = await RoomPage.join(browser, server.origin, { room: 'screen-sound', name: 'Carol' });
+      await carol.until('Carol knows both', () => room.peers.size === 2);
+      for (const one of [bob, carol]) await one.run(() => void (globalThis.peer = [...room.peers.values()].find(({ name }) => name === 'Alice')));
+      for (const one of [bob, carol]) {
+        await one.until('the screen has a picture and sound, and the camera has its own', () => {
+          const kinds = (stream) => stream?.getTracks().map(({ kind }) => kind).sort().join();
+          return (kinds(peer.streams.get('screen')) === 'audio,video' && kinds(peer.stream) === 'audio,video') || [kinds(peer.streams.get('screen')), kinds(peer.stream)];
+        });
+        await one.until('the screen is shown', () => shows(peer.streams.get('screen')));
+      }
+      await alice.run(() => room.setTrack('screen', null));
+      for (const one of [bob, carol]) await one.until('only the camera is left', () => !peer.streams.has('screen') && peer.stream.getTracks().length === 2);
+      assert.deepEqual([await errorsOf(alice), await errorsOf(bob), await errorsOf(carol)], [[], [], []]);
+    });
+
+    it('a connection that no restart of ICE repairs is replaced on both sides, with all tracks and data', async () => {
+      const [alice, bob] = await openCall('replaced');
+      const pages = [alice, bob];
+      for (const page of pages) await page.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
+      for (const page of pages) await page.until('the other screen arrives', () => peer.streams.has('screen'));
+      for (const page of pages) await page.until('no negotiation is open', () => peer.pc.signalingState === 'stable');
+      const arePolite = await Promise.all(pages.map((page) => page.run(() => peer.info.polite)));
+      for (const page of pages) await page.run(() => void Object.assign(globalThis, { old: peer.pc, oldStream: peer.stream }));
+      // The impolite side is told that each restart fails, as it is on a network that has gone.
+      await pages[arePolite.indexOf(false)].run(async () => {
+        Object.defineProperty(old, 'connectionState', { get: () => 'failed' });
+        while (peer.pc === old) {
+          old.dispatchEvent(new Event('connectionstatechange'));
+          await new Promise((resolve) => setTimeout(resolve, 500));
+        }
+      });
+      for (const page of pages) {
+        await page.until('there is a new connection', () => peer.pc !== old && old.signalingState === 'closed');
+        await page.isConnected();
+        await page.until('camera and screen are shown', async () => {
+          const isThere = peer.stream === oldStream && peer.stream.getTracks().length === 2 && peer.streams.has('screen');
+          return (isThere && (await shows(peer.stream)) && (await shows(peer.streams.get('screen')))) || [peer.stream.getTracks().length, [...peer.streams.keys()]];
+        });
+        await page.until('the data channel is a new one', () => peer.dataChannel?.readyState === 'open' || peer.dataChannel?.readyState);
+      }
+      const got = bob.run(() => new Promise((resolve) => peer.dataChannel.addEventListener('message', ({ data }) => resolve(data), { once: true })));
+      await alice.run(() => peer.dataChannel.send('data'));
+      assert.equal(await got, 'data');
+      assert.deepEqual([await errorsOf(alice), await errorsOf(bob)], [[], []]);
+    });
 
     it('without the permission `share` no second video is offered', async () => {
       const [alice, bob] = await openCall('share', { bobRole: 'speaker' });
       await bob.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
       await alice.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
-      await bob.until('the screen of Alice is shown', () => peer.stream.getVideoTracks().length === 2);
-      assert.deepEqual([await errorsOf(bob), await alice.run(() => peer.stream.getVideoTracks().length)], [[], 1]);
+      await bob.until('the screen of Alice is shown', () => peer.streams.has('screen'));
+      assert.deepEqual([await errorsOf(bob), await alice.run(() => [peer.stream.getVideoTracks().length, peer.streams.has('screen')])], [[], [1, false]]);
     });
 
     it('a screen that Bob may not send is refused once, and then both go on', async () => {
@@ -130,9 +182,9 @@ for (const name of BROWSERS) {
         peer.pc.removeTrack(sender);
         return room.setTrack('sound', new AudioContext().createMediaStreamDestination().stream.getAudioTracks()[0]);
       });
-      await alice.until('the later sound of Bob arrives', () => peer.stream.getAudioTracks().length === 2);
+      await alice.until('the later sound of Bob arrives', () => peer.streams.get('sound')?.getAudioTracks().length === 1);
       await alice.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
-      await bob.until('the screen of Alice is shown', () => peer.stream.getVideoTracks().length === 2);
+      await bob.until('the screen of Alice is shown', () => peer.streams.has('screen'));
       assert.deepEqual([await errorsOf(bob), await errorsOf(alice)], [['not_permitted'], []]);
     });
 
@@ -143,13 +195,13 @@ for (const name of BROWSERS) {
       await alice.until('the offer is rolled back', () => peer.pc.signalingState === 'stable');
 
       await bob.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
-      await alice.until('the screen of Bob is shown', () => peer.stream.getVideoTracks().length === 2);
+      await alice.until('the screen of Bob is shown', () => peer.streams.has('screen'));
 
       await alice.run(() => {
         for (const transceiver of many) transceiver.stop();
         return room.setTrack('screen', startPicture().getVideoTracks()[0]);
       });
-      await bob.until('the screen of Alice is shown', () => peer.stream.getVideoTracks().length === 2);
+      await bob.until('the screen of Alice is shown', () => peer.streams.has('screen'));
       for (const one of [alice, bob]) await one.until('the camera still arrives', receivesCamera);
       assert.deepEqual([await errorsOf(alice), await errorsOf(bob)], [['too_large'], []]);
     });
@@ -165,8 +217,8 @@ for (const name of BROWSERS) {
         pads = '';
         return room.setTrack('screen', startPicture().getVideoTracks()[0]);
       });
-      await alice.until('the screen of Bob is shown', () => peer.stream.getVideoTracks().length === 2);
-      await bob.until('the screen of Alice is shown', () => peer.stream.getVideoTracks().length === 2);
+      await alice.until('the screen of Bob is shown', () => peer.streams.has('screen'));
+      await bob.until('the screen of Alice is shown', () => peer.streams.has('screen'));
       for (const one of [alice, bob]) await one.until('the camera still arrives', receivesCamera);
       assert.deepEqual([await errorsOf(alice), await errorsOf(bob)], [['offer_refused'], ['too_large']]);
     });
@@ -190,7 +242,7 @@ for (const name of BROWSERS) {
       });
       for (const page of pages) await page.isConnected();
       const other = pages.find((page) => page !== offerer);
-      await other.until('the screen arrives', () => peer.stream.getVideoTracks().length > 0);
+      await other.until('the screen arrives', () => peer.streams.has('screen'));
       await offerer.until('the data channel opens', () => peer.info.polite || peer.dataChannel?.readyState === 'open');
     });
 
@@ -206,11 +258,11 @@ for (const name of BROWSERS) {
 
           for (const page of pages) await page.run(() => void (pads = ''));
           const arePolite = await Promise.all(pages.map((page) => page.run(() => peer.info.polite)));
-          await pages[arePolite.indexOf(side === 'polite')].run(() => room.setTrack('screen', startPicture().getVideoTracks()[0], new MediaStream()));
+          await pages[arePolite.indexOf(side === 'polite')].run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
           for (const page of pages) await page.isConnected();
           for (const page of pages) {
-            const videos = arePolite[pages.indexOf(page)] === (side === 'polite') ? 1 : 2;
-            await page.until('the videos of the other side arrive', (videos) => peer.stream.getVideoTracks().length === videos || peer.stream.getVideoTracks().length, videos);
+            const hasScreen = arePolite[pages.indexOf(page)] !== (side === 'polite');
+            await page.until('the videos of the other side arrive', (hasScreen) => (peer.stream.getVideoTracks().length === 1 && peer.streams.has('screen') === hasScreen) || [...peer.streams.keys()], hasScreen);
             await page.until('the first video shows a picture', () => shows(peer.stream));
             await page.until('the data channel opens', () => peer.dataChannel?.readyState === 'open' || peer.dataChannel?.readyState);
           }
@@ -227,7 +279,7 @@ for (const name of BROWSERS) {
         const [alice, bob] = await openCall(`declined-${round}`, { bobRole: 'speaker' });
         await alice.run(() => void peer.pc.createDataChannel('extra'));
         await alice.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));
-        await bob.until('the screen of Alice is shown', () => peer.stream.getVideoTracks().length === 2);
+        await bob.until('the screen of Alice is shown', () => peer.streams.has('screen'));
         for (const one of [alice, bob]) await one.isConnected();
         assert.deepEqual([await errorsOf(alice), await errorsOf(bob)], [[], []]);
         assert.ok((await alice.run(() => offers)) <= 6, 'the declined section is not offered again and again');

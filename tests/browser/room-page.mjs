@@ -4,22 +4,29 @@ import { until } from './person.mjs';
 
 /** Runs in the page: joins a room and keeps what the tests ask for in `globalThis`. */
 async function joinRoom([room, name, token, withCamera, pads]) {
-  const { Room } = await import('/client/room.js');
+  const { join } = await import('/client/room.js');
   const media = withCamera ? await navigator.mediaDevices.getUserMedia({ audio: true, video: true }) : undefined;
   const getToken = token && (() => token);
   Object.assign(globalThis, { errors: [], offers: 0, peer: null, pads });
-  globalThis.room = new Room({ room, name, media, getToken, handleStorage: null });
-  globalThis.room.on('error', ({ error }) => errors.push(String(error.code ?? error)));
-  globalThis.room.on('peer', (other) => {
-    globalThis.peer = other;
-    other.on('error', (error) => errors.push(String(error.code ?? error)));
-  });
-  // A description of the type `pads` is too large for the server.
-  const { client } = globalThis.room;
-  const post = client.post.bind(client);
-  client.post = (frame) => {
-    if (frame.type === 'offer') globalThis.offers += 1;
-    return post(frame.type === globalThis.pads ? { ...frame, sdp: `${frame.sdp}${'a=x-pad:0123456789\r\n'.repeat(2500)}` } : frame);
+  const prepare = () => {
+    globalThis.room.on('error', ({ error }) => errors.push(String(error.code ?? error)));
+    globalThis.room.on('peer', (other) => {
+      globalThis.peer = other;
+      other.on('error', (error) => errors.push(String(error.code ?? error)));
+    });
+    // A description of the type `pads` is too large for the server.
+    const { client } = globalThis.room;
+    const post = client.post.bind(client);
+    client.post = (frame) => {
+      if (frame.type === 'offer') globalThis.offers += 1;
+      return post(frame.type === globalThis.pads ? { ...frame, sdp: `${frame.sdp}${'a=x-pad:0123456789\r\n'.repeat(2500)}` } : frame);
+    };
+  };
+  // Before the room has peers.
+  const onState = (_change, joining) => {
+    if (globalThis.room === joining) return;
+    globalThis.room = joining;
+    prepare();
   };
   /** A moving picture, like a screen that is shared. */
   globalThis.startPicture = () => {
@@ -38,7 +45,7 @@ async function joinRoom([room, name, token, withCamera, pads]) {
     video.remove();
     return hasPicture;
   };
-  await globalThis.room.join();
+  await join({ room, name, media, getToken, handleStorage: null, onState });
 }
 
 export class RoomPage {

@@ -14,12 +14,11 @@ const FROZEN_MS = 40_000;
 
 /** Runs in the page: joins a room with a fake camera. */
 async function joinRoom([url, room]) {
-  const { Room } = await import('/client/room.js');
+  const { join } = await import('/client/room.js');
   const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
-  globalThis.room = new Room({ url, room, media, handleStorage: null });
-  globalThis.heard = [];
+  globalThis.room = await join({ url, room, media, handleStorage: null });
+  globalThis.heard = ['joined'];
   for (const name of ['joined', 'resumed']) globalThis.room.client.on(name, () => globalThis.heard.push(name));
-  await globalThis.room.join();
 }
 
 /** Runs in the page: how many media packets all connections have received. */

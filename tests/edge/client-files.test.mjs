@@ -172,7 +172,7 @@ describe('the files under /client/', () => {
   it('the one file exports what the modules export', async () => {
     const [joined, modules] = await Promise.all([import(join(client, 'signalbox.js')), import(join(repo, 'clients/js/src/all.js'))]);
     assert.deepEqual(Object.keys(joined).sort(), Object.keys(modules).sort());
-    assert.ok(joined.Room && joined.Peer && joined.SignalingClient);
+    assert.ok(joined.join && joined.Peer && joined.SignalingClient);
     assert.deepEqual(joined.CLOSE_CODES, modules.CLOSE_CODES);
     assert.equal(await joined.guestToken({ url: origin, room: 'r' }).then((token) => token.split('.').length), 3);
   });
@@ -193,7 +193,7 @@ describe('the files under /client/', () => {
     writeFileSync(join(project, 'package.json'), '{"name":"app","private":true,"type":"module"}');
     run(project, 'npm', 'install', '--silent', `${origin}/client/signalbox-client.tgz`);
     const exports = run(project, 'node', '-p', "import('@signalbox/client').then((all) => console.log(Object.keys(all).join()))");
-    assert.match(exports, /Room,SignalingClient/);
+    assert.match(exports, /Peer,SignalingClient,SignalingError,guestToken,join/);
     cpSync(join(client, 'signalbox.js'), join(project, 'signalbox.js'));
     cpSync(join(client, 'signalbox.d.ts'), join(project, 'signalbox.d.ts'));
     for (const [file, source, Peer, Joined] of [
@@ -202,18 +202,20 @@ describe('the files under /client/', () => {
     ]) {
       writeFileSync(
         join(project, file),
-        `import { Room, SignalingClient, SignalingError, type ${Peer}, type ${Joined} } from '${source}';
-        const room = new Room({ room: 'r', name: 'Ada' });
-        room.on('peer', (peer: Peer) => peer.on('datachannel', (channel) => channel.send(peer.name)));
-        const joined: Promise<Joined> = room.join();
+        `import { SignalingClient, SignalingError, join, type ${Peer}, type ${Joined}, type Room } from '${source}';
+        const joined: Promise<Room> = join({ room: 'r', name: 'Ada', onState: ({ state }) => state === 'lobby' });
         joined.catch((error: unknown) => error instanceof SignalingError && error.code.toUpperCase());
+        const room = await joined;
+        room.on('peer', (peer: Peer) => peer.on('datachannel', (channel) => channel.send(peer.name)));
+        const first = room.client.self as Joined;
+        first.peerId.toUpperCase();
         new SignalingClient({ url: 'https://rtc.example', getToken: async () => 'T' }).on('peer-joined', ({ peerId, polite }) => [peerId.length, polite === true]);
         // @ts-expect-error there is no such event
         room.on('pear', () => {});
         // @ts-expect-error the option room is missing
-        new Room({ name: 'Ada' });
-        // @ts-expect-error a peerId is a text
-        room.kick(7);
+        void join({ name: 'Ada' });
+        // @ts-expect-error a track has a name
+        void room.setTrack(7, null);
         `,
       );
     }

@@ -3,6 +3,7 @@
  * part of the document.
  */
 import { ConditionTimers } from './condition-timers.js';
+import { watchRelay } from './client/relay.js';
 import { find, setText } from './dom.js';
 import { ModerationPanel } from './moderation-panel.js';
 import { clientStateText, mediaProblemText, noConnectionText, peerStateText } from './page-texts.js';
@@ -32,6 +33,8 @@ export class CallView {
   #wasOpen = false;
   /** @type {string | undefined} */
   #lossReason;
+  /** PeerId → what is wrong with its relay servers. @type {Map<string, ReturnType<typeof watchRelay>>} */
+  #relayProblems = new Map();
   /** The peers to which this browser could not create a connection. @type {Set<string>} */
   #unconnected = new Set();
   #timers = new ConditionTimers(() => this.#update());
@@ -90,6 +93,7 @@ export class CallView {
 
   /** @param {Peer} peer */
   #add(peer) {
+    this.#relayProblems.set(peer.peerId, watchRelay(peer));
     peer.on('closed', () => ['page-closed', 'detached'].forEach((condition) => this.#timers.forget(`${condition} ${peer.peerId}`)));
     for (const name of /** @type {const} */ (['state', 'info', 'closed'])) peer.on(name, () => this.#update());
     peer.on('datachannel', (channel) => channel.addEventListener('close', () => this.#update()));
@@ -177,8 +181,8 @@ export class CallView {
   }
 
   /** @param {Peer} peer */
-  #peerText({ peerId, state, info, relayProblem }) {
-    return peerStateText(state, this.#nameOf(info), this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS), relayProblem);
+  #peerText({ peerId, state, info }) {
+    return peerStateText(state, this.#nameOf(info), this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS), this.#relayProblems.get(peerId)?.());
   }
 
   /** Whether to update the status line. A short reconnect during a call is not shown. */

@@ -2,8 +2,9 @@
  * The call page: the start page and the call. Reads `?room=NAME` and `?invite=CODE`. `?name=NAME`
  * sets the name, and `?autojoin=1` joins without a click, for tests and for links on other pages.
  */
-import { Room } from './client/room.js';
-import { tokenSource } from './client/token-source.js';
+import { earlyConnection } from './client/early-connection.js';
+import { join as joinRoom } from './client/room.js';
+import { ticketFor, tokenSource } from './client/token-source.js';
 import { CallView } from './call-view.js';
 import { bindToggles, find, setText, showStream } from './dom.js';
 import { LocalMedia } from './local-media.js';
@@ -23,7 +24,7 @@ const nameField = /** @type {HTMLInputElement} */ (find('#name'));
 const roomField = /** @type {HTMLInputElement} */ (find('#room'));
 const joinButton = /** @type {HTMLButtonElement} */ (find('#join-button'));
 
-/** @type {{ room: Room, view: CallView } | null} */
+/** @type {{ room: import('./client/room.js').Room, view: CallView } | null} */
 let call = null;
 
 /**
@@ -74,29 +75,36 @@ async function join() {
   const invite = query.get('invite') ?? undefined;
   // A guest requests a new token each time. An invite is used once, and then its refresh token.
   const getToken = invite === undefined ? undefined : tokenSource({ url, invite, user, name });
-  const room = createRoom({ url, room: title, name, user, media: media.stream, getToken });
-  if (!room) return;
-  call = { room, view: new CallView({ room, media, name, title }) };
-  room.client.on('state', ({ state, error }) => state === 'closed' && showStartPage(title, error));
-  showCallScreen(true);
-  document.title = `${title} · Signalbox`;
+  const RTCPeerConnection = earlyConnection();
+  /** @type {import('./client/room.js').RoomOptions['onState']} */
+  const onState = ({ state }, room) => {
+    if (state === 'closed') RTCPeerConnection?.closeUnused();
+    else showCall(room, name, title);
+  };
   try {
-    await room.join();
+    await joinRoom({ url, room: title, name, user, media: media.stream, getToken, getTicket: ticketFor, RTCPeerConnection, onState });
     currentRoom.set(title);
     showAddress(invite === undefined ? linkTo(title) : `${linkTo(title)}&invite=${encodeURIComponent(invite)}`);
-  } catch {
-    // The listener of the state `closed` shows the reason.
+  } catch (error) {
+    RTCPeerConnection?.closeUnused();
+    // Without a call, its options were wrong. Otherwise its end shows the reason.
+    if (!call) showStartPage(title, /** @type {import('./client/index.js').SignalingError} */ (error));
   }
 }
 
-/** @param {import('./client/room.js').RoomOptions} options */
-function createRoom(options) {
-  try {
-    return new Room(options);
-  } catch (error) {
-    showStartPage(options.room, /** @type {import('./client/index.js').SignalingError} */ (error));
-    return null;
-  }
+/**
+ * Shows the call while it connects, or waits in the lobby.
+ *
+ * @param {import('./client/room.js').Room} room
+ * @param {string} name
+ * @param {string} title
+ */
+function showCall(room, name, title) {
+  if (call) return;
+  call = { room, view: new CallView({ room, media, name, title }) };
+  void room.left.then((error) => showStartPage(title, error));
+  showCallScreen(true);
+  document.title = `${title} · Signalbox`;
 }
 
 /** @param {string} room @param {import('./client/index.js').SignalingError} [error] */

@@ -3,6 +3,7 @@
  * this person. Owns that part of the document. Shows a control only with its permission; the server
  * checks each permission again.
  */
+import { admit, deny, end, kick, lock, mute } from './client/moderation.js';
 import { find, setText } from './dom.js';
 import { PeopleList } from './people-list.js';
 import { actionFailedText, knockText, permissionText } from './page-texts.js';
@@ -33,7 +34,7 @@ export class ModerationPanel {
     client.on('permissions', ({ muted = false }) => this.#showPermission(muted), { signal });
     for (const name of /** @type {const} */ (['joined', 'resumed'])) client.on(name, () => this.#showPermission(this.#isMuted), { signal });
     find('#notice button').addEventListener('click', () => this.#showNotice(''), { signal });
-    find('#lock').addEventListener('click', () => this.#run(room.lock(client.room?.locked !== true)), { signal });
+    find('#lock').addEventListener('click', () => this.#run(lock(room, client.room?.locked !== true)), { signal });
     find('#end').addEventListener('click', () => void this.#endCall(), { signal });
     this.#showNotice('');
     setText(find('#permission'), '');
@@ -77,20 +78,20 @@ export class ModerationPanel {
         id: 'mute',
         label: isMuted ? 'Unmute' : 'Mute',
         description: isMuted ? `Let ${name} be heard and seen again` : `Mute ${name} for everyone`,
-        run: () => this.#run(this.#room.mute(peerId, !isMuted)),
+        run: () => this.#run(mute(this.#room, peerId, !isMuted)),
       },
       { id: 'kick', label: 'Remove', description: `Remove ${name} from the call`, kind: 'stop', run: () => void this.#remove(peerId, name) },
     ];
   }
 
   #showWaiting() {
-    const { waiting } = this.#room;
+    const { waiting } = this.#room.client;
     const people = [...waiting.values()].map((person) => {
       const { peerId } = person;
       const shownName = this.#nameOf(person);
-      const admit = { id: 'admit', label: 'Admit', description: `Admit ${shownName}`, kind: 'admit', run: () => this.#run(this.#room.admit(peerId)) };
-      const deny = { id: 'deny', label: 'Refuse', description: `Refuse ${shownName}`, run: () => this.#run(this.#room.deny(peerId)) };
-      return { id: peerId, name: shownName, state: '', actions: [admit, deny] };
+      const admission = { id: 'admit', label: 'Admit', description: `Admit ${shownName}`, kind: 'admit', run: () => this.#run(admit(this.#room, peerId)) };
+      const refusal = { id: 'deny', label: 'Refuse', description: `Refuse ${shownName}`, run: () => this.#run(deny(this.#room, peerId)) };
+      return { id: peerId, name: shownName, state: '', actions: [admission, refusal] };
     });
     const hadFocus = find('#knocks').contains(document.activeElement);
     this.#waitingList.show(this.#room.may('admit') ? people : []);
@@ -103,11 +104,11 @@ export class ModerationPanel {
 
   /** @param {string} peerId @param {string} name */
   async #remove(peerId, name) {
-    if (await askConfirmation(`Remove ${name}?`, `${name} leaves the call at once. To keep all people out, also lock the room.`, 'Remove')) this.#run(this.#room.kick(peerId));
+    if (await askConfirmation(`Remove ${name}?`, `${name} leaves the call at once. To keep all people out, also lock the room.`, 'Remove')) this.#run(kick(this.#room, peerId));
   }
 
   async #endCall() {
-    if (await askConfirmation('End the call for everyone?', 'All people leave the room at once, and so do you.', 'End for everyone')) this.#run(this.#room.end());
+    if (await askConfirmation('End the call for everyone?', 'All people leave the room at once, and so do you.', 'End for everyone')) this.#run(end(this.#room));
   }
 
   /** @param {Promise<unknown>} action */

@@ -141,7 +141,7 @@ const RELAY_PROBLEMS = {
  * @param {import('./client/peer.js').PeerState} state
  * @param {string} name
  * @param {boolean} detached
- * @param {import('./client/peer.js').Peer['relayProblem']} [relayProblem]
+ * @param {import('./client/relay.js').RelayProblem} [relayProblem]
  */
 export function peerStateText(state, name, detached, relayProblem) {
   switch (state) {

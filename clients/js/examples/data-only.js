@@ -1,7 +1,7 @@
 // A data channel between each two pages, without a camera: for games, documents and files.
-import { Room } from '/client/signalbox.js';
+import { join } from '/client/signalbox.js';
 
-const room = new Room({ room: 'data-only', name: 'Ada' });
+const room = await join({ room: 'data-only', name: 'Ada' });
 room.on('peer', (peer) => {
   peer.on('datachannel', (channel) => {
     channel.onmessage = ({ data }) => document.body.append(`${peer.name} says ${data}. `);
@@ -9,4 +9,3 @@ room.on('peer', (peer) => {
   });
 });
 addEventListener('pagehide', () => room.leave());
-await room.join();

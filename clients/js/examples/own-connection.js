@@ -6,6 +6,7 @@ import { SignalingClient, guestToken } from '/client/signalbox.js';
 const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
 const client = new SignalingClient({ getToken: () => guestToken({ room: 'own-connection', name: 'Ada' }) });
 const connections = new Map();
+const fingerprintOf = (sdp) => /^a=fingerprint:.*/m.exec(sdp)?.[0];
 
 function connect({ peerId, polite }) {
   const { iceServers, icePolicy } = client.self;
@@ -59,7 +60,9 @@ function connect({ peerId, polite }) {
     if (pc.connectionState === 'connected') setTimeout(closeIfGone, 5_000);
     else close();
   };
-  const connection = { receive, restart, close, closeIfGone };
+  // An offer with another fingerprint belongs to a new connection of the peer.
+  const isReplacedBy = ({ type, sdp }) => type === 'offer' && pc.remoteDescription !== null && fingerprintOf(sdp) !== fingerprintOf(pc.remoteDescription.sdp);
+  const connection = { receive, restart, close, closeIfGone, isReplacedBy };
   connections.set(peerId, connection);
 }
 
@@ -74,7 +77,15 @@ client.on('joined', ({ peers }) => connectAll(peers));
 // A peer that is known already has come back after the server had lost its state.
 client.on('peer-joined', (peer) => (connections.has(peer.peerId) ? connections.get(peer.peerId).restart() : connect(peer)));
 client.on('peer-left', ({ peerId }) => connections.get(peerId)?.close());
-for (const type of ['offer', 'answer', 'candidate']) client.on(type, (frame) => void connections.get(frame.from)?.receive(frame));
+const receive = (frame) => {
+  const old = connections.get(frame.from);
+  if (old?.isReplacedBy(frame)) {
+    old.close();
+    connect(client.peers.get(frame.from));
+  }
+  void connections.get(frame.from)?.receive(frame);
+};
+for (const type of ['offer', 'answer', 'candidate']) client.on(type, receive);
 // Without `recovered`, frames may be lost, so the two sides may have different descriptions. A peer
 // that is missing may come back in a moment.
 client.on('resumed', ({ recovered }) => {

@@ -1,15 +1,21 @@
 /** All entry points together: the exports of the file `signalbox.js` that a server offers. */
 export { SignalingClient } from './client.js';
-export { CLOSE_CODES, ERROR_CODES, LOCAL_CODES } from './codes.js';
-export { guestToken, ticketFor } from './http.js';
+export { CLOSE_CODES, ERROR_CODES, LOCAL_CODES, explain } from './codes.js';
+export { earlyConnection } from './early-connection.js';
+export { guestToken } from './http.js';
+export { admit, deny, end, kick, lock, mute } from './moderation.js';
+export { limitSending } from './media.js';
 export { Peer } from './peer.js';
-export { Room } from './room.js';
-export { SignalingError, isRetryable } from './signaling-error.js';
-export { tokenSource } from './token-source.js';
+export { watchRelay } from './relay.js';
+export { answerRequests, request } from './requests.js';
+export { join } from './room.js';
+export { SignalingError } from './signaling-error.js';
+export { ticketFor, tokenSource } from './token-source.js';
 
 /**
  * @typedef {import('./client.js').ClientOptions} ClientOptions
  * @typedef {import('./client.js').ClientState} ClientState
+ * @typedef {import('./client.js').StateChange} StateChange
  * @typedef {import('./resume-handle.js').HandleStorage} HandleStorage
  * @typedef {import('./messages.js').Ack} Ack
  * @typedef {import('./messages.js').Joined} Joined
@@ -20,8 +26,10 @@ export { tokenSource } from './token-source.js';
  * @typedef {import('./http.js').Grant} Grant
  * @typedef {import('./token-source.js').TokenSourceOptions} TokenSourceOptions
  * @typedef {import('./messages.js').Message} Message
+ * @typedef {import('./moderation.js').PeerReference} PeerReference
+ * @typedef {import('./relay.js').RelayProblem} RelayProblem
  * @typedef {import('./peer.js').PeerOptions} PeerOptions
  * @typedef {import('./peer.js').PeerState} PeerState
- * @typedef {import('./room.js').PeerReference} PeerReference
+ * @typedef {import('./room.js').Room} Room
  * @typedef {import('./room.js').RoomOptions} RoomOptions
  */

@@ -4,7 +4,7 @@
  * act. Does not know WebRTC (see peer.js) or the page (see room.js).
  */
 import { MailboxReader } from './mailbox-reader.js';
-import { checkClientOptions } from './option-checks.js';
+import { checkOption, isServer, withRuntime } from './option-checks.js';
 import { ReconnectingSocket } from './reconnecting-socket.js';
 import { RoomState } from './room-state.js';
 import { SendQueue } from './send-queue.js';
@@ -20,18 +20,21 @@ import { TypedEmitter } from './typed-emitter.js';
  * @typedef {import('./messages.js').ServerFrame} ServerFrame
  * @typedef {import('./messages.js').ErrorFrame} ErrorFrame
  *
- * @typedef {'idle' | 'connecting' | 'open' | 'lobby' | 'waiting' | 'closed'} ClientState `lobby`:
- *   connected, but not admitted yet; `waiting`: until the next attempt to connect
+ * @typedef {'idle' | 'connecting' | 'open' | 'lobby' | 'waiting' | 'paused' | 'closed'} ClientState
+ *   `lobby`: connected, but not admitted yet; `waiting`: until the next attempt to connect
+ * @typedef {{ state: ClientState, error?: SignalingError, retryInMs?: number }} StateChange `error`:
+ *   why the connection is lost, or why this client has left
  *
+ * @typedef {(server: import('./http.js').Server & { token: string }) => Promise<string>} GetTicket
  * @typedef {object} ClientOptions
- * @property {() => Promise<string> | string} [getToken] called before each join and before a token
+ * @property {() => Promise<string> | string} getToken called before each join and before a token
  *   expires, so a token may be short-lived; a resume needs no token
- * @property {string} [token] instead of `getToken`: a token that the application renews with
- *   {@link SignalingClient.refresh}
- * @property {boolean} [ticket] whether to exchange each token for a ticket before it connects
+ * @property {GetTicket} [getTicket] exchanges each token for a ticket, if the server accepts
+ *   tickets only: `ticketFor`
  * @property {string | URL} [url] `https://host[/prefix]` of the server; default: the origin of the
  *   page
- * @property {typeof WebSocket} [WebSocket] another implementation, for Node before 22
+ * @property {typeof WebSocket} [WebSocket] these two replace those of the runtime, for example in
+ *   Node before 22
  * @property {typeof fetch} [fetch]
  * @property {number} [queueCapacity] how many messages may be pending, sent or not
  * @property {import('./resume-handle.js').HandleStorage | null} [handleStorage] where the resume
@@ -55,7 +58,7 @@ import { TypedEmitter } from './typed-emitter.js';
  * @property {{ role: string, permissions: string[], muted?: boolean }} permissions the permissions
  *   of this peer changed
  * @property {{ iceServers: RTCIceServer[], icePolicy: RTCIceTransportPolicy }} ice-servers
- * @property {{ expiresIn: number }} token-expiring in milliseconds; a `getToken` renews it
+ * @property {{ expiresIn: number }} token-expiring in milliseconds; the client renews it
  * @property {{ expiresIn: number }} token-refreshed
  * @property {import('./messages.js').Message} message
  * @property {import('./messages.js').DescriptionFrame} offer
@@ -66,7 +69,7 @@ import { TypedEmitter } from './typed-emitter.js';
  * @property {import('./messages.js').NoticeFrame} notice
  * @property {import('./messages.js').GoawayFrame} goaway
  * @property {SignalingError} error an error that belongs to no outgoing message and no state
- * @property {{ state: ClientState, error?: SignalingError, retryInMs?: number }} state
+ * @property {StateChange} state
  */
 
 /** Frames that are no events: `pong`, and frames of a later protocol with the name of an own event. */
@@ -75,7 +78,7 @@ const NO_EVENTS = ['pong', 'lobby', 'state'];
 /** @extends {TypedEmitter<ClientEvents>} */
 export class SignalingClient extends TypedEmitter {
   /** @type {ClientState} */
-  #state = 'idle';
+  state = 'idle';
   #room = new RoomState();
   /** The result of {@link connect}. @type {Promise<Joined> | null} */
   #connected = null;
@@ -84,18 +87,17 @@ export class SignalingClient extends TypedEmitter {
   #queue;
   #socket;
   #renewal;
-  /** The option `token`. @type {string | undefined} */
-  #token;
   #mailbox = new MailboxReader((seq) => this.#send(JSON.stringify({ type: 'received', seq })));
   #send = (/** @type {string} */ text) => this.#socket.send(text);
 
   /** @param {ClientOptions} options @throws {SignalingError} `bad_option` or `not_supported` */
-  constructor(options) {
+  constructor({ url = globalThis.location?.origin, ...given }) {
     super();
-    checkClientOptions(options);
-    this.#token = options.token;
-    const getToken = options.getToken ?? (() => this.#token ?? '');
-    this.#socket = new ReconnectingSocket({ ...options, getToken }, {
+    const options = withRuntime(/** @type {ClientOptions} */ ({ ...given, url }), 'WebSocket', 'fetch');
+    const { getToken } = options;
+    checkOption('url', isServer(url));
+    checkOption('getToken', typeof getToken === 'function');
+    this.#socket = new ReconnectingSocket(options, {
       since: () => this.#mailbox.seq,
       onText: (text) => this.#onText(text),
       onDown: () => this.#onDown(),
@@ -104,10 +106,6 @@ export class SignalingClient extends TypedEmitter {
     });
     this.#renewal = new TokenRenewal(getToken, this.#send, (error) => this.emit('error', error));
     this.#queue = new SendQueue(this.#send, options.queueCapacity);
-  }
-
-  get state() {
-    return this.#state;
   }
 
   /** The latest `joined` or `resumed`, with later changes; null before the first one. */
@@ -197,7 +195,7 @@ export class SignalingClient extends TypedEmitter {
    */
   post(frame) {
     const message = this.#queue.push(frame);
-    if (this.#state === 'closed') this.#queue.rejectAll(new SignalingError('closed', 'This client has left the room.'));
+    if (this.state === 'closed') this.#queue.rejectAll(new SignalingError('closed', 'This client has left the room.'));
     return message;
   }
 
@@ -208,8 +206,7 @@ export class SignalingClient extends TypedEmitter {
    * @returns {Promise<void>} rejected with a {@link SignalingError}, for example `bad_token`
    */
   async refresh(token) {
-    if (this.#token !== undefined) this.#token = token;
-    if (this.#state !== 'open' && this.#state !== 'lobby') throw connectionLost();
+    if (this.state !== 'open' && this.state !== 'lobby') throw connectionLost();
     return this.#renewal.refresh(token);
   }
 
@@ -219,6 +216,20 @@ export class SignalingClient extends TypedEmitter {
    */
   wake() {
     this.#socket.wake();
+  }
+
+  /**
+   * Closes the socket and rests, without timers, until {@link resume}. Within the resume window of
+   * the server this client is the same peer then. Later it is a new one, and the other peers have
+   * closed their connections to it. Messages wait in the queue.
+   */
+  pause() {
+    this.#socket.pause();
+  }
+
+  /** Ends {@link pause}. */
+  resume() {
+    this.#socket.resume();
   }
 
   /**
@@ -238,7 +249,7 @@ export class SignalingClient extends TypedEmitter {
       if (verdict === 'gap') this.#socket.drop('seq_gap');
       if (verdict === 'deliver') this.#handle(frame);
     } catch (cause) {
-      this.emit('error', new SignalingError('bad_frame', 'The server sent a frame that this client cannot read.', { cause }));
+      this.emit('error', new SignalingError('bad_frame', 'The server sent an unknown frame.', { cause }));
     }
   }
 
@@ -263,8 +274,7 @@ export class SignalingClient extends TypedEmitter {
         this.#socket.reconnectIn(frame.reconnectIn);
         break;
       case 'token-expiring':
-        // With the option `token`, the application renews it.
-        if (this.#token === undefined) this.#renewal.start(frame.expiresIn);
+        this.#renewal.start(frame.expiresIn);
         break;
       case 'token-refreshed':
         this.#socket.setHandle(frame.resume);
@@ -316,7 +326,7 @@ export class SignalingClient extends TypedEmitter {
     else this.#room.replace(resumed, peers, waiting);
     this.#mailbox.resume(limits.backlog, recovered ? undefined : seq);
     this.#queue.resume(lastId, refused);
-    if (this.#state !== 'open') this.#setState('open');
+    if (this.state !== 'open') this.#setState('open');
     // The first frame makes the previous handle invalid; a request with it may still be on its way.
     this.#mailbox.acknowledge();
     this.emit('resumed', resumed);
@@ -352,7 +362,7 @@ export class SignalingClient extends TypedEmitter {
    * @param {{ error?: SignalingError, retryInMs?: number }} [details]
    */
   #setState(state, details = {}) {
-    this.#state = state;
+    this.state = state;
     this.emit('state', { state, ...details });
   }
 }

@@ -61,24 +61,42 @@ export const ERROR_CODES = /* @__PURE__ */ Object.freeze([
   'internal',
 ]);
 
+/** Code that this client creates itself → the reason, and what to do. @type {Record<string, string>} */
+const ADVICE = {
+  aborted: 'Join again when the user wants to.',
+  bad_frame: 'This client cannot read it. The server may be newer: update the client.',
+  bad_option: 'Correct the option, or the argument, that `field` names.',
+  closed: 'Join again to send messages.',
+  handler_failed: 'The function of the other application threw an error; look into its log.',
+  ice_server_refused: 'It is skipped, and the call uses the other ICE servers.',
+  join_timeout: 'A proxy may open WebSockets and forward nothing: check the proxies.',
+  lost: 'The network or the server ended it; the client connects again.',
+  no_answer: 'The client tries again before the token expires.',
+  no_pong: 'The network is probably gone; the client connects again.',
+  no_token: 'Check the function getToken: it must return a token of the server.',
+  not_supported: 'Use a newer browser or runtime, or give the missing part as an option.',
+  no_upgrade: 'The server accepts the credential, so a proxy may not forward WebSockets: let it forward the headers Upgrade and Connection.',
+  offer_refused: 'The media of the last change is not sent; the call continues without it.',
+  peer_left: 'Ask another peer, or wait until it joins again.',
+  queue_full: 'Send less, or wait until earlier messages are sent.',
+  refused: 'The other application sets `onRequest` when it answers requests.',
+  seq_gap: 'The client connects again, and loses nothing.',
+  session_gone: 'The connection was lost for too long, and this client is a new peer now: send it again if it still matters.',
+  timeout: 'The peer may be slow or offline: try again, or give it more time.',
+  unreachable: 'Check the network, the option url, and whether the server runs.',
+  wrong_room: 'Request a token for the room that is joined.',
+  unreadable: 'The setting server.allowed_origins must contain the origin of the page. Or a proxy answers for the server: check the option url and the proxies.',
+};
+
 /** Codes that this client creates itself. */
-export const LOCAL_CODES = /* @__PURE__ */ Object.freeze([
-  'bad_frame', // the server sent a frame that this client cannot read
-  'bad_option', // an option of a constructor is missing or wrong; `field` names it
-  'closed', // the application closed this client
-  'ice_server_refused', // this browser refuses an ICE server, which is skipped
-  'join_timeout', // the socket opened, but no `joined` arrived
-  'lost', // the connection broke without a close frame
-  'no_answer', // the server did not answer a new token
-  'no_pong', // the server did not answer a ping
-  'no_token', // `getToken` returned no token
-  'not_supported', // this browser or runtime lacks WebSocket, fetch or WebRTC
-  'no_upgrade', // the server accepts the credential, but no WebSocket opens
-  'offer_refused', // the peer cannot answer an offer of this client
-  'queue_full', // too many messages are pending
-  'seq_gap', // an entry of the mailbox is missing
-  'session_gone', // the message belonged to the previous peer of this client, which could not be resumed
-  'unreachable', // no HTTP answer
-  'wrong_room', // the token is for another room than the option `room`
-  'unreadable', // an HTTP answer that the page may not read, or that is not an answer of Signalbox
-]);
+export const LOCAL_CODES = /* @__PURE__ */ Object.freeze(Object.keys(ADVICE));
+
+/**
+ * Returns the whole sentence for a person: what happened, and for the codes of this client also the
+ * likely reason and what to do. For other codes the server has said so in its message.
+ *
+ * @param {import('./signaling-error.js').SignalingError} error
+ */
+export function explain({ code, message }) {
+  return [message, ADVICE[code]].filter(Boolean).join(' ');
+}

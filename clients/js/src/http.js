@@ -45,25 +45,13 @@ export function signalAddress(base, since) {
  * @param {Server & { room: string, user?: string, name?: string }} options
  * @returns {Promise<string>} rejected with a {@link SignalingError}
  */
-export async function guestToken({ room, user, name, ...server }) {
-  const { token } = await request(server, 'auth/token', 'token', jsonRequest({ room, user, name }));
-  return token;
+export function guestToken({ room, user, name, ...server }) {
+  return request(server, 'auth/token', 'token', jsonRequest({ room, user, name })).then(({ token }) => token);
 }
 
 /** @param {Record<string, unknown>} body @returns {RequestInit} */
 export function jsonRequest(body) {
   return { method: 'POST', body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } };
-}
-
-/**
- * Exchanges a token for a ticket, which opens one connection within half a minute.
- *
- * @param {Server & { token: string }} options
- * @returns {Promise<string>} rejected with a {@link SignalingError}
- */
-export async function ticketFor({ token, ...server }) {
-  const { ticket } = await request(server, 'auth/ticket', 'ticket', { method: 'POST', headers: { Authorization: `Bearer ${token}` } });
-  return ticket;
 }
 
 /**
@@ -73,15 +61,13 @@ export async function ticketFor({ token, ...server }) {
  * @param {{ token?: string, resume?: string }} credential a token, or a handle
  * @returns {Promise<SignalingError>}
  */
-export async function fetchRefusal(server, { token, resume }) {
+export function fetchRefusal(server, { token, resume }) {
   // Neither may be in the address, because servers and proxies log addresses.
   const Authorization = resume ? `Resume ${resume}` : `Bearer ${token}`;
-  try {
-    await request(server, 'ws/validate', 'valid', { headers: { Authorization } });
-    return new SignalingError('no_upgrade', 'The server accepts the credential, but no WebSocket opens. Check the proxies.');
-  } catch (error) {
-    return /** @type {SignalingError} */ (error);
-  }
+  return request(server, 'ws/validate', 'valid', { headers: { Authorization } }).then(
+    () => new SignalingError('no_upgrade', 'No WebSocket opens. Check the proxies.'),
+    (error) => error,
+  );
 }
 
 /**
@@ -111,9 +97,10 @@ export async function request({ url, fetch = globalThis.fetch }, path, member, i
     // A page may learn that there is an answer which it may not read.
     const page = globalThis.location?.origin;
     const isHidden = page && page !== endpointUrl(url, '').origin && (await send('ws/validate', { mode: 'no-cors' }).then(() => true, () => false));
-    throw isHidden
-      ? new SignalingError('unreadable', `A page of ${page} may not read the answer of the server. Add ${page} to server.allowed_origins, or check the proxies.`, { cause })
-      : new SignalingError('unreachable', 'The server did not answer.', { cause });
+    const [code, message] = isHidden
+      ? ['unreadable', `${page} may not read the answer. Check server.allowed_origins.`]
+      : ['unreachable', 'The server did not answer.'];
+    throw new SignalingError(code, message, { cause });
   } finally {
     clearTimeout(deadline);
   }
@@ -122,8 +109,8 @@ export async function request({ url, fetch = globalThis.fetch }, path, member, i
 /** @param {Response} response @param {any} problem */
 function toError({ status, headers }, problem) {
   const retryMs = Number(headers.get('Retry-After')) * 1000 || undefined;
-  if (problem?.code) return new SignalingError(problem.code, problem.detail ?? problem.title, { status, field: problem.field, retryMs });
-  if (status === 429) return new SignalingError('rate_limited', undefined, { status, retryMs });
+  const { code = status === 429 && 'rate_limited', detail, title, field } = problem ?? {};
+  if (code) return new SignalingError(code, detail ?? title, { status, field, retryMs });
   // A server that restarts has a proxy that answers for it.
-  return new SignalingError(status < 500 ? 'unreadable' : 'unreachable', `An answer with status ${status} does not come from Signalbox. Check the option url and the proxies.`, { retryMs });
+  return new SignalingError(status < 500 ? 'unreadable' : 'unreachable', `The answer ${status} is not of Signalbox. Check the proxies.`, { retryMs });
 }

@@ -11,14 +11,23 @@ import { SignalingError } from './signaling-error.js';
  * @template T
  * @param {RTCConfiguration} configuration
  * @param {(configuration: RTCConfiguration) => T} apply throws if the browser refuses it
+ * @param {typeof globalThis.RTCPeerConnection} RTCPeerConnection
  * @param {(error: SignalingError) => void} onRefused called for each URL that is skipped
  * @returns {T}
  */
-export function applyConfiguration(configuration, apply, onRefused) {
+export function applyConfiguration(configuration, apply, RTCPeerConnection, onRefused) {
   try {
     return apply(configuration);
   } catch {
-    const iceServers = (configuration.iceServers ?? []).flatMap(splitUrls).filter((server) => isAccepted(server, onRefused));
+    const iceServers = (configuration.iceServers ?? []).flatMap(splitUrls).filter((server) => {
+      try {
+        new RTCPeerConnection({ iceServers: [server] }).close();
+        return true;
+      } catch (cause) {
+        onRefused(new SignalingError('ice_server_refused', `This browser refuses the ICE server ${server.urls}.`, { cause }));
+        return false;
+      }
+    });
     // If the browser accepts each server, another member of the configuration is invalid.
     return apply({ ...configuration, iceServers });
   }
@@ -27,15 +36,4 @@ export function applyConfiguration(configuration, apply, onRefused) {
 /** @param {RTCIceServer} server */
 function splitUrls(server) {
   return [server.urls].flat().map((urls) => ({ ...server, urls }));
-}
-
-/** @param {RTCIceServer} server with one URL @param {(error: SignalingError) => void} onRefused */
-function isAccepted(server, onRefused) {
-  try {
-    new RTCPeerConnection({ iceServers: [server] }).close();
-    return true;
-  } catch (cause) {
-    onRefused(new SignalingError('ice_server_refused', `This browser refuses the ICE server ${server.urls}, so it is skipped.`, { cause }));
-    return false;
-  }
 }

@@ -3,15 +3,16 @@
  * peer.js adds WebRTC, and room.js combines both. What a first call does not need has its own entry
  * point: token-source.js and codes.js. `npm run size` prints the size of each entry point.
  */
-export { guestToken, ticketFor } from './http.js';
+export { guestToken } from './http.js';
 export { SignalingClient } from './client.js';
 export { Peer } from './peer.js';
-export { Room } from './room.js';
-export { SignalingError, isRetryable } from './signaling-error.js';
+export { join } from './room.js';
+export { SignalingError } from './signaling-error.js';
 
 /**
  * @typedef {import('./client.js').ClientOptions} ClientOptions
  * @typedef {import('./client.js').ClientState} ClientState
+ * @typedef {import('./client.js').StateChange} StateChange
  * @typedef {import('./resume-handle.js').HandleStorage} HandleStorage
  * @typedef {import('./messages.js').Ack} Ack
  * @typedef {import('./messages.js').Joined} Joined
@@ -23,6 +24,6 @@ export { SignalingError, isRetryable } from './signaling-error.js';
  * @typedef {import('./messages.js').Message} Message
  * @typedef {import('./peer.js').PeerOptions} PeerOptions
  * @typedef {import('./peer.js').PeerState} PeerState
- * @typedef {import('./room.js').PeerReference} PeerReference
+ * @typedef {import('./room.js').Room} Room
  * @typedef {import('./room.js').RoomOptions} RoomOptions
  */

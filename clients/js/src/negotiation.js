@@ -2,12 +2,11 @@
  * Perfect negotiation (webrtc-pc, section 10.7) between the RTCPeerConnection of this side and one
  * peer. Owns glare, the order of received frames, and the offer that an answer or candidate belongs
  * to. Does not decide when to restart ICE (see peer.js). Repeated offers repair lost frames (see
- * pending-offer.js). After a final refusal of a description both sides go on in `stable`, and the
- * application is told once (see refused-offer.js).
+ * pending-offer.js). After a final refusal of a description both sides go on in `stable`, the
+ * application is told once, and the next offer waits for a change.
  */
 import { PendingOffer } from './pending-offer.js';
-import { RefusedOffer } from './refused-offer.js';
-import { hasDeclined, hasRepeatedMid, rejectDataChannels } from './sdp.js';
+import { fingerprintOf, hasDeclined, hasRepeatedMid, rejectDataChannels } from './sdp.js';
 import { SignalingError } from './signaling-error.js';
 
 /**
@@ -25,6 +24,20 @@ const MAX_EARLY_CANDIDATES = 256;
 const MAX_REFUSALS = 4;
 const REFUSED_MS = 1_000;
 
+/**
+ * The wait after a final refusal, unless something changes: the browser does not report a change. It
+ * is shorter as soon as the two sides agree on something else.
+ */
+const HELD_MS = 15_000;
+const HELD_AGREED_MS = 1_000;
+
+/**
+ * A browser may ask for the same offer again and again, for example because the peer declines the data
+ * channel: right after each answer, and without a change. Then the wait doubles each time, from the
+ * second one on.
+ */
+const LOOP_MS = 200;
+
 /** After these codes the peer is gone, or this client is. */
 const PEER_GONE = ['no_such_peer', 'session_gone', 'closed', 'left'];
 
@@ -36,15 +49,16 @@ export class Negotiation {
   #ignoreOffer = false;
   #isSettingRemoteAnswerPending = false;
   #offer;
-  #refusedOffer;
   /** Whether both sides have agreed on a description of this connection. */
   #hasAgreed = false;
-  /** The refusals since the last agreement that were reported, as type and code. @type {Set<string>} */
+  /** The refusals since the last change that were reported, as type and code. @type {Set<string>} */
   #reported = new Set();
   /** The offer that local candidates name; null if it was refused. @type {PendingMessage | number | undefined | null} */
   #localOffer;
   /** The offer of the latest remote description. @type {number | undefined} */
   #remoteOffer;
+  /** The certificate of the connection of the peer: another one belongs to a new connection. @type {string | undefined} */
+  #fingerprint;
   /** How many local descriptions are in progress; their candidates must not overtake them. */
   #describing = 0;
   /** @type {RTCIceCandidateInit[]} */
@@ -58,12 +72,19 @@ export class Negotiation {
    */
   #mayOffer;
   #needsOffer = false;
+  /** Whether the next offer waits, because the last one was refused or changed nothing. */
+  #isHeld = false;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #heldTimer;
+  /** How many offers in a row may have been such a loop. */
+  #loops = 0;
+  /** When an offer of this side was answered, and whether this side has changed since it was made. */
+  #answeredAt = -Infinity;
+  #hasChanged = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #firstOfferTimer;
   /** How many descriptions in a row the server refused because of a missing permission. */
   #refusals = 0;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #refusedTimer;
   #lastStep = Promise.resolve();
   /** Ends with the current connection. */
   #abort = new AbortController();
@@ -75,23 +96,19 @@ export class Negotiation {
    *   pc: RTCPeerConnection, polite: boolean,
    *   post: (frame: ClientFrame) => PendingMessage, onError: (error: unknown) => void,
    *   replaceConnection: () => RTCPeerConnection, isReachable: () => boolean,
-   *   mayUseData: () => boolean, isNeeded?: boolean,
+   *   mayUseData: () => boolean,
    * }} options `post` adds the target; `replaceConnection` closes the connection and returns a new
    *   one with the same media; `isReachable`: whether this side and the peer are both connected, as
-   *   far as this side knows; `mayUseData`: whether this side may have data channels; `isNeeded`:
-   *   whether the connection has asked for a negotiation already
+   *   far as this side knows; `mayUseData`: whether this side may have data channels
    */
   constructor(options) {
-    const { pc, polite, isReachable, isNeeded } = options;
+    const { pc, polite, isReachable } = options;
     this.#options = options;
     this.#pc = pc;
     this.#offer = new PendingOffer(() => this.#inOrder(() => this.#repeatOffer()), isReachable);
-    this.#refusedOffer = new RefusedOffer(() => void this.#offerIfChanged());
     this.#mayOffer = !polite;
     if (polite) this.#firstOfferTimer = setTimeout(() => this.#endFirstWait(), FIRST_OFFER_MS);
     this.#listen();
-    // The application may add tracks to a new connection first.
-    if (isNeeded) queueMicrotask(() => this.#onNegotiationNeeded());
   }
 
   #listen() {
@@ -113,27 +130,31 @@ export class Negotiation {
   renegotiate() {
     return this.#inOrder(async () => {
       this.#pc.restartIce();
-      await this.#offerAgain();
+      this.#hasChanged = true;
+      if (this.#isHeld || this.#pc.signalingState === 'have-local-offer') await this.#negotiate();
     });
   }
 
-  /** The tracks of this side changed. */
-  onChange() {
-    if (this.#refusedOffer.isOpen) void this.#offerIfChanged();
+  /** Goes on with a new connection, which makes an offer. */
+  startAgain() {
+    return this.#inOrder(async () => {
+      this.#isHeld = false;
+      this.#startAgain();
+    });
   }
 
-  /** The permissions of this side changed, so the server may now accept a refused offer. */
-  onPermissions() {
-    const wasRefused = this.#refusals > 0 || this.#refusedOffer.isOpen;
+  /** The tracks of this side changed, or its permissions: the server may accept another offer now. */
+  onChange() {
+    this.#hasChanged = true;
     this.#refusals = 0;
-    if (wasRefused) this.#replaceOffer();
+    this.#reported.clear();
+    this.#endHold();
   }
 
   stop() {
     clearTimeout(this.#firstOfferTimer);
-    clearTimeout(this.#refusedTimer);
+    clearTimeout(this.#heldTimer);
     this.#offer.stop();
-    this.#refusedOffer.stop();
     this.#abort.abort();
   }
 
@@ -144,52 +165,43 @@ export class Negotiation {
   }
 
   #onNegotiationNeeded() {
-    // The event follows each rollback and each declined data channel. An answer would be a loop.
-    if (this.#refusedOffer.isOpen) return;
-    if (this.#mayOffer) void this.#negotiate();
     // If the peer offers first, the event fires again in `stable`, unless nothing is left to offer.
-    else this.#needsOffer = true;
+    this.#needsOffer = true;
+    if (this.#isHeld || !this.#mayOffer) return;
+    const isLoop = !this.#hasChanged && performance.now() - this.#answeredAt < LOOP_MS;
+    this.#loops = isLoop ? this.#loops + 1 : 0;
+    if (this.#loops > 1) this.#hold(250 * 2 ** this.#loops);
+    else void this.#negotiate();
   }
 
   #endFirstWait() {
     this.#mayOffer = true;
-    if (this.#needsOffer) void this.#negotiate();
+    if (this.#needsOffer && !this.#isHeld) void this.#negotiate();
+  }
+
+  /** The next offer waits, but not longer than this. @param {number} ms */
+  #hold(ms) {
+    this.#isHeld = true;
+    clearTimeout(this.#heldTimer);
+    this.#heldTimer = setTimeout(() => this.#endHold(), ms);
+  }
+
+  /** In the place of the offer that was refused. */
+  #endHold() {
+    clearTimeout(this.#heldTimer);
+    if (this.#isHeld) void this.#inOrder(() => this.#negotiate());
   }
 
   async #negotiate() {
     const { signal } = this.#abort;
     try {
       this.#makingOffer = true;
-      this.#refusedOffer.stop();
+      this.#isHeld = this.#needsOffer = this.#hasChanged = false;
       await this.#describe(undefined);
     } catch (error) {
       this.#report(error, signal);
     } finally {
       if (!signal.aborted) this.#makingOffer = false;
-    }
-  }
-
-  /** In `stable`, the connection fires `negotiationneeded` itself. */
-  async #offerAgain() {
-    if (this.#pc.signalingState === 'have-local-offer' || this.#refusedOffer.isOpen) await this.#negotiate();
-  }
-
-  #replaceOffer() {
-    clearTimeout(this.#refusedTimer);
-    void this.#inOrder(() => this.#offerAgain());
-  }
-
-  async #offerIfChanged() {
-    const { signal } = this.#abort;
-    const mayOffer = () => !this.#makingOffer && this.#pc.signalingState === 'stable';
-    try {
-      const { sdp = '' } = mayOffer() ? await this.#pc.createOffer() : {};
-      if (!this.#refusedOffer.isOpen || signal.aborted) return;
-      // An offer of the peer may have arrived meanwhile.
-      if (!mayOffer() || this.#refusedOffer.isRefused(sdp)) this.#refusedOffer.checkLater();
-      else await this.#negotiate();
-    } catch (error) {
-      this.#report(error, signal);
     }
   }
 
@@ -238,7 +250,7 @@ export class Negotiation {
     const message = this.#options.post({ type, sdp: this.#filterSdp(sdp), re: offerId });
     this.#localOffer = type === 'offer' ? message : offerId;
     if (type === 'offer') this.#offer.start(message, isCopy);
-    message.done.then(() => this.#onAccepted(type), (error) => this.#onRefused(error, { type, sdp, offerId, message }));
+    message.done.then(() => this.#onAccepted(type), (error) => this.#onRefused(error, type, offerId, message));
     return message;
   }
 
@@ -255,7 +267,7 @@ export class Negotiation {
 
   #onAgreed() {
     this.#hasAgreed = true;
-    this.#reported.clear();
+    if (this.#isHeld) this.#hold(HELD_AGREED_MS);
   }
 
   /**
@@ -264,21 +276,22 @@ export class Negotiation {
    * answer, the other side repeats its offer. A refusal that will not change is final.
    *
    * @param {SignalingError} error
-   * @param {{ type: string, sdp: string, offerId?: number, message: PendingMessage }} description
+   * @param {string} type
+   * @param {number | undefined} offerId
+   * @param {PendingMessage} message
    */
-  #onRefused(error, { type, sdp, offerId, message }) {
+  #onRefused(error, type, offerId, message) {
     const { code, retryable } = error;
     // The other side is told by its `peer-left` or its snapshot.
     if (PEER_GONE.includes(code)) return;
     if (code === 'not_permitted' && this.#refusals < MAX_REFUSALS) {
-      clearTimeout(this.#refusedTimer);
-      if (type === 'offer') this.#refusedTimer = setTimeout(() => this.#replaceOffer(), REFUSED_MS);
+      if (type === 'offer') this.#hold(REFUSED_MS);
       this.#refusals += 1;
     } else if (retryable && code !== 'queue_full') {
       this.#reportOnce(type, error);
     } else if (type === 'offer') {
       if (this.#localOffer === message) this.#localOffer = null;
-      void this.#inOrder(async () => (this.#offer.latest === message ? this.#abandonOffer(sdp, error) : undefined));
+      void this.#inOrder(async () => (this.#offer.latest === message ? this.#abandonOffer(error) : undefined));
     } else {
       this.#send({ type: 'rollback', re: offerId });
       void this.#inOrder(async () => {
@@ -292,24 +305,27 @@ export class Negotiation {
   /**
    * The pending offer was refused. The offer of an existing call is rolled back.
    *
-   * @param {string} sdp
    * @param {SignalingError} error
    */
-  async #abandonOffer(sdp, error) {
+  async #abandonOffer(error) {
     this.#offer.stop();
-    this.#refusedOffer.open(sdp, error.retryable);
+    this.#hold(HELD_MS);
     if (!this.#hasAgreed) this.#startAgain();
     else if (this.#pc.signalingState === 'have-local-offer') await this.#pc.setLocalDescription({ type: 'rollback' });
     this.#reportOnce('offer', error);
   }
 
   /**
-   * Goes on with a new connection after the refusal of a first description. A first answer is applied
-   * already. After the rollback of a first offer, Chromium may gather no candidates; with a data
-   * channel, Firefox never connects and Chromium never opens the channel.
+   * Goes on with a new connection: if ICE restarts have no success, or after the refusal of a first
+   * description. A first answer is applied already. After the rollback of a first offer, Chromium may
+   * gather no candidates; with a data channel, Firefox never connects and Chromium never opens the
+   * channel.
    */
   #startAgain() {
     this.#pc = this.#options.replaceConnection();
+    this.#hasAgreed = false;
+    this.#hasChanged = true;
+    this.#fingerprint = undefined;
     this.#abort.abort();
     this.#abort = new AbortController();
     this.#offer.stop();
@@ -335,17 +351,21 @@ export class Negotiation {
 
   /** @param {DescriptionFrame} description */
   async #onDescription({ type, sdp, id, re: offerId }) {
-    const pc = this.#pc;
     clearTimeout(this.#firstOfferTimer);
     this.#mayOffer = true;
     // Ignores an answer to an offer that was rolled back or repeated.
     if (type !== 'offer' && !this.#offer.isAnsweredBy(offerId)) return;
+    const fingerprint = fingerprintOf(sdp);
+    // The peer has a new connection, so this side needs one too.
+    if (type === 'offer' && this.#fingerprint && fingerprint !== this.#fingerprint) this.#startAgain();
+    const pc = this.#pc;
 
     const readyForOffer = !this.#makingOffer && (pc.signalingState === 'stable' || this.#isSettingRemoteAnswerPending);
     const offerCollision = type === 'offer' && !readyForOffer;
     this.#ignoreOffer = !this.#options.polite && offerCollision;
     this.#remoteOffer = type === 'offer' ? id : offerId;
     if (this.#ignoreOffer) return this.#offer.repeatSoon();
+    this.#fingerprint = fingerprint;
 
     this.#isSettingRemoteAnswerPending = type === 'answer';
     try {
@@ -357,7 +377,8 @@ export class Negotiation {
     if (type !== 'pranswer') this.#offer.stop();
     if (type === 'answer') {
       this.#onAgreed();
-      this.#refusedOffer.onAnswered(pc.currentLocalDescription?.sdp ?? '');
+      this.#reported.clear();
+      this.#answeredAt = performance.now();
     }
     for (const early of this.#earlyCandidates.splice(0)) await this.#onCandidate(early);
     if (type === 'offer') await this.#answer(id);
@@ -366,10 +387,10 @@ export class Negotiation {
   /** The peer has rolled its offer back, or cannot answer ours. @param {{ re?: number }} frame */
   async #onRollback({ re: offerId }) {
     this.#earlyCandidates = [];
-    const { signalingState, localDescription } = this.#pc;
+    const { signalingState } = this.#pc;
     if (signalingState === 'have-remote-offer') return this.#pc.setRemoteDescription({ type: 'rollback' });
     const isRefused = signalingState === 'have-local-offer' && offerId !== undefined && this.#offer.isAnsweredBy(offerId);
-    if (isRefused) return this.#abandonOffer(localDescription?.sdp ?? '', new SignalingError('offer_refused', 'The peer cannot answer this offer.'));
+    if (isRefused) return this.#abandonOffer(new SignalingError('offer_refused', 'The peer cannot answer this offer.'));
   }
 
   /** @param {CandidateFrame} frame */
@@ -404,7 +425,7 @@ export class Negotiation {
   }
 
   /**
-   * Reports a refusal, unless it was reported since the last agreement.
+   * Reports a refusal, unless it was reported since the last change.
    *
    * @param {string} type of the frame
    * @param {SignalingError} error

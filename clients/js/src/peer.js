@@ -5,11 +5,11 @@
  */
 import { SignalingError } from './signaling-error.js';
 import { applyConfiguration } from './ice-servers.js';
-import { LocalTracks, nameTracks } from './local-tracks.js';
+import { LocalTracks } from './local-tracks.js';
 import { Negotiation } from './negotiation.js';
+import { withRuntime } from './option-checks.js';
 import { watchPath } from './path-watch.js';
 import { RemoteTracks } from './remote-tracks.js';
-import { RouteWatch } from './route-watch.js';
 import { TypedEmitter } from './typed-emitter.js';
 
 /**
@@ -22,18 +22,23 @@ import { TypedEmitter } from './typed-emitter.js';
  * @typedef {object} PeerOptions
  * @property {SignalingClient} client
  * @property {string} peerId a peer of the room
- * @property {MediaStreamTrack[]} [tracks] the tracks to send from the start
+ * @property {Map<string, MediaStreamTrack | null>} [tracks] `name/kind` → a track to send from the
+ *   start, such as `video/video`
  * @property {RTCConfiguration} [rtc] added to the ICE configuration of the server
  * @property {boolean} [dataChannel] whether the impolite side opens {@link Peer.dataChannel}; it
  *   also connects two peers that send no media
- * @property {LocalTracks} [spare] the tracks on a connection that this peer takes over
+ * @property {typeof RTCPeerConnection} [RTCPeerConnection] these two replace those of the runtime
+ * @property {typeof MediaStream} [MediaStream]
  *
- * @typedef {object} PeerEvents
+ * @typedef {object} PeerEvents a late listener of the first four and of `closed` gets what is so now
  * @property {PeerState} state
+ * @property {RTCPeerConnection} connection {@link Peer.pc} is this one now
  * @property {RTCTrackEvent} track a new track arrives
- * @property {ReadonlyMap<string, MediaStream>} tracks a track was added to {@link Peer.stream} or
- *   removed from it; the detail is {@link Peer.streams}
  * @property {RTCDataChannel} datachannel {@link Peer.dataChannel} is open
+ * @property {ReadonlyMap<string, MediaStream>} tracks a track was added or removed; the detail is
+ *   {@link Peer.streams}
+ * @property {any} message data that the peer sent with {@link Peer.send} or `room.send`
+ * @property {import('./requests.js').Envelope} exchange a request or an answer, for requests.js
  * @property {PeerEntry} info the peer changed its name or metadata, or was detached or attached
  * @property {unknown} error
  * @property {string} closed the reason
@@ -57,23 +62,35 @@ const MISSING_MS = 5_000;
 /** A peer with working media gets more time to return, but not without a limit. */
 const MISSING_CONNECTED_MS = 45_000;
 
+/** ICE itself fails sooner, if it has candidates to check. Without a candidate it never fails. */
+const ROUTE_MS = 20_000;
+
+/** After so many ICE restarts without success, both sides make a new connection. */
+const MAX_RESTARTS = 3;
+
 /** The label of {@link Peer.dataChannel}. */
 const LABEL = 'signalbox';
 
 /** @extends {TypedEmitter<PeerEvents>} */
 export class Peer extends TypedEmitter {
-  /** Replaced after the final refusal of a first description. @type {RTCPeerConnection} */
+  /** @readonly @type {string} */
+  peerId;
+  /** See the event `connection`. @type {RTCPeerConnection} */
   pc;
   /** One channel for the application; null until it is open. @type {RTCDataChannel | null} */
   dataChannel = null;
   /** @type {PeerState} */
-  #state = 'connecting';
+  state = 'connecting';
   #wasConnected = false;
-  /** @type {PeerEntry} */
-  #info;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #restartTimer;
+  /** The public record of the peer. @type {PeerEntry} */
+  info;
+  /** Until the next ICE restart, while there is no connection. @type {ReturnType<typeof setTimeout> | undefined} */
+  #repairTimer;
   #restartedAt = -Infinity;
+  /** How many ICE restarts had no success so far. */
+  #restarts = 0;
+  /** @type {string | undefined} */
+  #closeReason;
   /**
    * Runs while the peer is missing from the room.
    *
@@ -84,11 +101,9 @@ export class Peer extends TypedEmitter {
   #client;
   #negotiation;
   #stopWatch = () => {};
-  /** @type {RouteWatch | undefined} */
-  #routeWatch;
   #localTracks;
   #remoteTracks;
-  #rtc;
+  #options;
   /** Whether the options ask for a {@link dataChannel}. */
   #wantsData;
   #mayUseData;
@@ -97,37 +112,40 @@ export class Peer extends TypedEmitter {
   #icePolicy;
   #report = (/** @type {unknown} */ error) => this.emit('error', error);
 
-  /** @param {PeerOptions} options */
-  constructor({ client, peerId, tracks = [], rtc = {}, dataChannel = true, spare }) {
+  /** @param {PeerOptions} given */
+  constructor(given) {
     super();
+    const options = withRuntime(given, 'RTCPeerConnection', 'MediaStream');
+    const { client, peerId, tracks, dataChannel = true, MediaStream } = options;
     const info = client.peers.get(peerId);
     if (!info) throw new SignalingError('no_such_peer', 'The peer is not in the room.');
     this.#client = client;
-    this.#info = info;
-    this.#rtc = rtc;
+    this.info = info;
+    this.peerId = peerId;
+    this.#options = options;
     this.#icePolicy = this.#self.icePolicy;
     this.#wantsData = dataChannel;
     this.#mayUseData = client.may('data');
-    this.pc = this.#createConnection(spare?.pc);
+    this.pc = this.#createConnection();
     this.#remoteTracks = new RemoteTracks(this.pc, {
+      MediaStream,
       onTrack: (event) => this.emit('track', event),
       onChange: () => this.emit('tracks', this.streams),
       signal: this.#abort.signal,
     });
-    this.#localTracks = spare ?? new LocalTracks(this.pc, (permission) => client.may(permission));
+    this.#localTracks = new LocalTracks(this.pc, (permission) => client.may(permission), MediaStream, new Map(tracks));
     this.#negotiation = new Negotiation({
       pc: this.pc,
       polite: info.polite,
       post: (frame) => this.#post(frame),
       onError: this.#report,
       replaceConnection: () => this.#replaceConnection(),
-      isReachable: () => client.state === 'open' && !this.#info.detached,
+      isReachable: () => this.#isReachable,
       mayUseData: () => client.may('data'),
-      isNeeded: Boolean(spare?.pc.getTransceivers().length),
     });
     this.#listen();
     this.#prepareOffer();
-    for (const [name, track] of nameTracks(tracks)) this.setTrack(name, track).catch(this.#report);
+    this.#localTracks.applyAll().catch(this.#report);
   }
 
   /** A peer ends when its client is not in the room any more. */
@@ -135,65 +153,74 @@ export class Peer extends TypedEmitter {
     return /** @type {import('./messages.js').Joined} */ (this.#client.self);
   }
 
-  get peerId() {
-    return this.#info.peerId;
+  /** Whether this side and the peer are both connected, as far as this side knows. */
+  get #isReachable() {
+    return this.#client.state === 'open' && !this.info.detached;
   }
 
   /** The name of the peer, or its user if it gave no name. */
   get name() {
-    return this.#info.name || this.#info.userId;
+    return this.info.name || this.info.userId;
   }
 
-  /** The public record of the peer. */
-  get info() {
-    return this.#info;
-  }
-
-  get state() {
-    return this.#state;
-  }
-
-  /** What is wrong with the relay servers (TURN), if anything: why there may be no connection. */
-  get relayProblem() {
-    return this.#routeWatch?.relayProblem;
-  }
-
-  /** The remote media: all live tracks. Tracks change, the stream stays the same. */
+  /**
+   * The microphone and camera of the peer: all live tracks that belong to no named stream. Tracks
+   * change, the stream stays the same.
+   */
   get stream() {
     return this.#remoteTracks.stream;
   }
 
-  /** Stream id → the live remote tracks, as the other side has grouped them. */
+  /** Name or stream id → the live tracks that the other side sends together, such as `screen`. */
   get streams() {
     return this.#remoteTracks.streams;
   }
 
+  /** Sends a message. @param {unknown} data any JSON */
+  send(data) {
+    return this.#client.message(data, this.peerId);
+  }
+
   /**
-   * Sends this track instead of the current one of this name; null stops sending. Without the
-   * permission `publish`, the track is sent when this peer gets it. A second video needs `share`.
+   * Sends this track instead of the current one of this name and kind; null stops sending all tracks
+   * of this name. Without the permission `publish`, the track is sent when this peer gets it. A second
+   * video needs `share`.
    *
-   * @param {string} name `audio`, `video`, or another name for a further track, such as `screen`
+   * @param {string} name `audio`, `video`, or another name for further tracks, such as `screen`: the
+   *   other side gets them as {@link streams}
    * @param {MediaStreamTrack | null} track
-   * @param {MediaStream} [stream] its id is a key of {@link streams} on the other side; a name keeps
-   *   its first stream. Default: the stream of `audio` and `video`
    */
-  async setTrack(name, track, stream) {
-    await this.#localTracks.setTrack(name, track, stream);
+  async setTrack(name, track) {
+    await this.#localTracks.setTrack(name, track);
     this.#negotiation.onChange();
   }
 
   /** @param {string} [reason] */
   close(reason = 'closed') {
-    if (this.#state === 'closed') return;
+    if (this.state === 'closed') return;
     this.#abort.abort();
-    clearTimeout(this.#restartTimer);
+    clearTimeout(this.#repairTimer);
     clearTimeout(this.#missingTimer);
     this.#negotiation.stop();
     this.#stopWatch();
-    this.#routeWatch?.stop();
     this.pc.close();
+    this.#closeReason = reason;
     this.#setState('closed');
     this.emit('closed', reason);
+  }
+
+  /** @protected @override @param {string} name */
+  past(name) {
+    const { pc, dataChannel, state } = this;
+    /** @type {Record<string, unknown[]>} */
+    const past = {
+      state: [state],
+      connection: [pc],
+      track: this.#remoteTracks.events,
+      datachannel: dataChannel ? [dataChannel] : [],
+      closed: state === 'closed' ? [this.#closeReason] : [],
+    };
+    return past[name] ?? [];
   }
 
   #listen() {
@@ -205,6 +232,7 @@ export class Peer extends TypedEmitter {
     /** @param {{ peerId: string }} detail */
     const isMine = ({ peerId }) => peerId === this.peerId;
     on((frame) => frame.from === this.peerId && void this.#negotiation.receive(frame), 'offer', 'answer', 'pranswer', 'rollback', 'candidate');
+    on(({ from, data }) => from === this.peerId && this.emit(data?.signalbox ? 'exchange' : 'message', data), 'message');
     on((left) => isMine(left) && this.close(left.reason), 'peer-left');
     // This client is a new peer now, so the negotiation of the old one is over.
     on(() => this.close('session_gone'), 'joined', 'lobby');
@@ -216,23 +244,18 @@ export class Peer extends TypedEmitter {
     on((changed) => isMine(changed) && this.#updateInfo(), 'peer-updated', 'peer-detached', 'peer-attached');
   }
 
-  /** @param {RTCPeerConnection} [spare] */
-  #createConnection(spare) {
+  #createConnection() {
     const { signal } = this.#abort;
-    const pc = this.#configure((configuration) => {
-      spare?.setConfiguration(configuration);
-      return spare ?? new RTCPeerConnection(configuration);
-    });
+    const pc = this.#configure((configuration) => new this.#options.RTCPeerConnection(configuration));
     pc.addEventListener('datachannel', ({ channel }) => channel.label === LABEL && this.#onDataChannel(channel), { signal });
     pc.addEventListener('connectionstatechange', () => this.#onConnectionState(), { signal });
-    this.#routeWatch?.stop();
-    this.#routeWatch = new RouteWatch(pc, () => this.#onNoRoute());
+    this.#repairIn(ROUTE_MS);
     return pc;
   }
 
   /** Creates what this side offers, except the tracks. */
   #prepareOffer() {
-    const { polite } = this.#info;
+    const { polite } = this.info;
     // Only the impolite side opens it, because that side never rolls back. After the rollback of an
     // offer with a data channel, Chromium cannot start SCTP.
     if (this.#wantsData && !polite && this.#mayUseData) this.#openData();
@@ -249,6 +272,7 @@ export class Peer extends TypedEmitter {
     this.#localTracks.connect(pc);
     this.#prepareOffer();
     this.#localTracks.applyAll().catch(this.#report);
+    this.emit('connection', pc);
     return pc;
   }
 
@@ -261,9 +285,10 @@ export class Peer extends TypedEmitter {
    */
   #configure(apply) {
     const { iceServers, icePolicy } = this.#self;
-    const iceTransportPolicy = this.#rtc.iceTransportPolicy === 'relay' ? 'relay' : icePolicy;
+    const { rtc, RTCPeerConnection } = this.#options;
+    const iceTransportPolicy = rtc?.iceTransportPolicy === 'relay' ? 'relay' : icePolicy;
     // The application has no listener before the constructor returns.
-    return applyConfiguration({ iceServers, ...this.#rtc, iceTransportPolicy }, apply, (error) => queueMicrotask(() => this.#report(error)));
+    return applyConfiguration({ iceServers, ...rtc, iceTransportPolicy }, apply, RTCPeerConnection, (error) => queueMicrotask(() => this.#report(error)));
   }
 
   /** New credentials apply to later candidates only. A new policy needs an ICE restart. */
@@ -286,7 +311,7 @@ export class Peer extends TypedEmitter {
     // Only once for each connection: if a data channel was closed, the next one crashes the
     // renderer process of Chromium.
     else if (gainsData && this.#wantsData && !this.#hadData) this.#openData();
-    this.#negotiation.onPermissions();
+    this.#negotiation.onChange();
   }
 
   /** @param {boolean} recovered */
@@ -301,8 +326,8 @@ export class Peer extends TypedEmitter {
   }
 
   #updateInfo() {
-    this.#info = this.#client.peers.get(this.peerId) ?? this.#info;
-    this.emit('info', this.#info);
+    this.info = this.#client.peers.get(this.peerId) ?? this.info;
+    this.emit('info', this.info);
   }
 
   /** A new snapshot of the room arrived. Frames may be lost, so a present peer renegotiates. */
@@ -327,6 +352,7 @@ export class Peer extends TypedEmitter {
 
   /** @param {import('./send-queue.js').ClientFrame} frame */
   #post(frame) {
+    if (typeof frame.sdp === 'string') frame.sdp = this.#localTracks.nameStreams(frame.sdp);
     const send = this.#client.post({ ...frame, to: this.peerId });
     // `peer-left` may follow, or the peer is only missing for a moment. The negotiation handles
     // other errors.
@@ -351,49 +377,65 @@ export class Peer extends TypedEmitter {
     this.#restartIce();
   }
 
-  /** The description has been agreed, and no candidate led to the peer. */
-  #onNoRoute() {
-    const isAgreed = this.pc.signalingState === 'stable' && Boolean(this.pc.remoteDescription);
-    if (!isAgreed || this.#info.detached || this.#client.state !== 'open') return;
+  /** @param {number} ms */
+  #repairIn(ms) {
+    clearTimeout(this.#repairTimer);
+    this.#repairTimer = setTimeout(() => this.#repair(), ms);
+  }
+
+  /** ICE has failed; or the description has been agreed, and no candidate led to the peer. */
+  #repair() {
+    const { connectionState, signalingState, remoteDescription } = this.pc;
+    this.#repairIn(ROUTE_MS);
+    const hasEnded = ['disconnected', 'failed'].includes(connectionState);
+    if (!hasEnded && (signalingState !== 'stable' || !remoteDescription || !this.#isReachable)) return;
     this.#restartIce();
-    this.#setState('failed');
+    this.#setLost();
+  }
+
+  #setLost() {
+    this.#setState(this.#wasConnected ? 'reconnecting' : 'failed');
   }
 
   #onConnectionState() {
     const { connectionState } = this.pc;
-    clearTimeout(this.#restartTimer);
     this.#stopWatch();
     if (connectionState === 'connected') {
       this.#wasConnected = true;
-      this.#routeWatch?.stop();
+      this.#restarts = 0;
+      clearTimeout(this.#repairTimer);
       this.#stopWatch = watchPath(this.pc, () => this.#onSilence());
       this.#setState('connected');
     } else if (connectionState === 'disconnected') {
       this.#client.wake();
-      this.#restartTimer = setTimeout(() => this.#restartIce(), DISCONNECTED_MS);
+      this.#repairIn(DISCONNECTED_MS);
       this.#setState('reconnecting');
     } else if (connectionState === 'failed') {
-      this.#restartAfterFailure();
-      this.#setState(this.#wasConnected ? 'reconnecting' : 'failed');
+      this.#repairIn(Math.max(0, this.#restartedAt + RESTART_MS - performance.now()));
+      this.#setLost();
     }
   }
 
-  #restartAfterFailure() {
-    const wait = this.#restartedAt + RESTART_MS - performance.now();
-    if (wait <= 0) this.#restartIce();
-    else this.#restartTimer = setTimeout(() => this.#restartIce(), wait);
-  }
-
+  /**
+   * Restarts ICE. If that had no success several times, the impolite side makes a new connection
+   * instead, and its offer tells the other side to do the same.
+   */
   #restartIce() {
     this.#restartedAt = performance.now();
-    this.pc.restartIce();
-    this.#negotiation.onChange();
+    this.#restarts += 1;
+    if (this.#restarts > MAX_RESTARTS && !this.info.polite && this.#isReachable) {
+      this.#restarts = 0;
+      void this.#negotiation.startAgain();
+    } else {
+      this.pc.restartIce();
+      this.#negotiation.onChange();
+    }
   }
 
   /** @param {PeerState} state */
   #setState(state) {
-    if (state === this.#state) return;
-    this.#state = state;
+    if (state === this.state) return;
+    this.state = state;
     this.emit('state', state);
   }
 }

@@ -5,7 +5,7 @@
  */
 import { Backoff } from './backoff.js';
 import { SESSION_GONE, SignalingError, TOKEN_EXPIRED, isRetryable, parseClose, toTokenError } from './signaling-error.js';
-import { fetchRefusal, signalAddress, ticketFor } from './http.js';
+import { fetchRefusal, signalAddress } from './http.js';
 import { Keepalive } from './keepalive.js';
 import { watchPage } from './page-events.js';
 import { ResumeHandle } from './resume-handle.js';
@@ -19,17 +19,17 @@ import { SignalSocket } from './signal-socket.js';
  *
  * @typedef {object} ConnectOptions see `ClientOptions` in client.js
  * @property {() => Promise<string> | string} getToken
- * @property {boolean} [ticket]
+ * @property {import('./client.js').GetTicket} [getTicket]
  * @property {string | URL} [url]
- * @property {typeof WebSocket} [WebSocket]
- * @property {typeof fetch} [fetch]
+ * @property {typeof WebSocket} WebSocket
+ * @property {typeof fetch} fetch
  * @property {import('./resume-handle.js').HandleStorage | null} [handleStorage]
  *
  * @typedef {object} SocketCallbacks
  * @property {() => number} since the last entry of the mailbox that was read
  * @property {(text: string) => void} onText
  * @property {() => void} onDown the socket is closed, or a new one replaces it
- * @property {(state: 'connecting' | 'waiting', details?: { error: SignalingError,
+ * @property {(state: 'connecting' | 'waiting' | 'paused', details?: { error: SignalingError,
  *   retryInMs: number }) => void} onState
  * @property {(error: SignalingError) => void} onStopped no attempt follows
  */
@@ -68,7 +68,7 @@ const TOKEN_STATUSES = [401, 403];
 const TICKET_CODES = ['ticket_used', 'ticket_invalid'];
 
 export class ReconnectingSocket {
-  /** @type {'idle' | 'connecting' | 'up' | 'waiting' | 'stopped'} */
+  /** @type {'idle' | 'connecting' | 'up' | 'waiting' | 'paused' | 'stopped'} */
   #phase = 'idle';
   /** @type {SignalSocket | null} */
   #socket = null;
@@ -89,7 +89,8 @@ export class ReconnectingSocket {
   /** When tokens began to stay without a verdict; 0 after a verdict. */
   #noVerdictAt = 0;
   #tokenRefused = false;
-  #usesTickets;
+  /** The option, as soon as the server has asked for a ticket. @type {import('./client.js').GetTicket | undefined} */
+  #getTicket;
   /**
    * The last `error` without an id explains the close that follows it.
    *
@@ -113,11 +114,30 @@ export class ReconnectingSocket {
   constructor(options, callbacks) {
     this.#options = options;
     this.#callbacks = callbacks;
-    this.#usesTickets = options.ticket ?? false;
     this.#handle = new ResumeHandle(options.handleStorage);
   }
 
   start() {
+    this.#handle.open();
+    this.#lostAt = performance.now();
+    this.#begin();
+  }
+
+  /** Closes the socket; no timer and no attempt follows until {@link resume}. */
+  pause() {
+    if (this.#phase === 'idle' || this.#phase === 'stopped') return;
+    this.#endAttempt();
+    this.#noteLoss();
+    this.#phase = 'paused';
+    this.#stopWatching();
+    this.#callbacks.onState('paused');
+  }
+
+  resume() {
+    if (this.#phase === 'paused') this.#begin();
+  }
+
+  #begin() {
     const onWake = () => {
       this.#isPageClosing = false;
       this.#handle.remove();
@@ -129,8 +149,7 @@ export class ReconnectingSocket {
       this.send('{"type":"going"}');
     };
     this.#stopWatching = watchPage(onWake, onHide);
-    this.#handle.open();
-    this.#lostAt = performance.now();
+    this.#backoff.reset();
     void this.#connect();
   }
 
@@ -232,17 +251,15 @@ export class ReconnectingSocket {
     this.#attemptAt = performance.now();
     this.#callbacks.onState('connecting');
     try {
-      const credential = this.#handleCredential() ?? { token: await this.#requestToken() };
+      let credential = this.#handleCredential();
+      if (!credential) {
+        const token = await this.#options.getToken();
+        credential = { token: this.#getTicket ? await this.#getTicket({ ...this.#options, token }) : token };
+      }
       if (attempt === this.#attempt) this.#openSocket(credential);
     } catch (cause) {
       if (attempt === this.#attempt) this.#onNoCredential(cause);
     }
-  }
-
-  /** Returns a token, or a ticket for it. */
-  async #requestToken() {
-    const token = await this.#options.getToken();
-    return this.#usesTickets ? ticketFor({ ...this.#options, token }) : token;
   }
 
   /** @returns {Credential | null} */
@@ -274,7 +291,7 @@ export class ReconnectingSocket {
    * @param {import('./signal-socket.js').OnClose} onClose
    */
   #createSocket({ token, resume, since }, onText, onClose) {
-    const { url, WebSocket = globalThis.WebSocket } = this.#options;
+    const { url, WebSocket } = this.#options;
     // A token or handle must not be in the address, because servers log addresses.
     const credential = resume ? `resume.${resume}` : `token.${token}`;
     return new SignalSocket(new WebSocket(signalAddress(url, since), [SUBPROTOCOL, credential]), onText, onClose);
@@ -307,7 +324,7 @@ export class ReconnectingSocket {
     if (error.retryable) return this.#scheduleRetry(error);
     if (this.#credential.resume !== undefined) return this.#onResumeRefused(error);
     if (TICKET_CODES.includes(error.code)) return this.#scheduleRetry(error);
-    if (error.code === 'ticket_required') this.#usesTickets = true;
+    if (error.code === 'ticket_required') this.#getTicket = this.#options.getTicket;
     if (this.#tokenRefused || !TOKEN_STATUSES.includes(status)) return this.stop(error);
     this.#tokenRefused = true;
     return void this.#connect();
@@ -361,11 +378,16 @@ export class ReconnectingSocket {
     return this.#attempt;
   }
 
+  /** The connection was open, and is lost. */
+  #noteLoss() {
+    if (this.#upAt !== null) this.#lostAt = performance.now();
+    this.#upAt = null;
+  }
+
   /** @param {SignalingError} error */
   #scheduleRetry(error) {
     const wasStable = this.#upAt !== null && performance.now() - this.#upAt >= STABLE_MS;
-    if (this.#upAt !== null) this.#lostAt = performance.now();
-    this.#upAt = null;
+    this.#noteLoss();
     const mayResume = this.#handle.value !== null && performance.now() - this.#lostAt < SHORT_WAITS_MS;
     const floorMs = Math.max(error.retryMs ?? 0, this.#reconnectAt - performance.now(), 0);
     if (wasStable) this.#backoff.reset();

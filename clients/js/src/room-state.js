@@ -82,13 +82,14 @@ export class RoomState {
       this.self = { ...before, room: change };
       return [[type, change]];
     }
-    const { role = before.role, permissions = before.permissions, muted = false, iceServers = before.iceServers, icePolicy = before.icePolicy } = change;
-    this.self = { ...before, role, permissions, iceServers, icePolicy };
+    const after = (this.self = { ...before, ...change });
+    const { role, permissions, iceServers, icePolicy } = after;
     /** @type {[string, object][]} */
     const events = [];
     if (change.iceServers || icePolicy !== before.icePolicy) events.push(['ice-servers', { iceServers, icePolicy }]);
     // A refreshed token usually has the same permissions.
-    if (role !== before.role || String([...permissions].sort()) !== String([...before.permissions].sort())) events.push(['permissions', { role, permissions, muted }]);
+    const textOf = (/** @type {Joined | Resumed} */ self) => [self.role, ...[...self.permissions].sort()].join();
+    if (textOf(after) !== textOf(before)) events.push(['permissions', { role, permissions, muted: change.muted ?? false }]);
     return events;
   }
 }

@@ -28,26 +28,13 @@ export function hasDeclined({ localDescription, remoteDescription }) {
   return /^m=\S+ 0 /m.test(`${localDescription?.sdp}\n${remoteDescription?.sdp}`);
 }
 
-/**
- * Returns the part of an offer that changes with its media: kinds, codecs, tracks, directions, and
- * whether it restarts ICE. Two offers of the same media differ otherwise, for example in ports and new sections.
- *
- * @param {string} offer
- * @param {string} earlier an earlier offer, or nothing
- */
-export function shapeOf(offer, earlier) {
-  const lines = offer.match(/^(m=.*|a=msid:.*|a=(sendrecv|sendonly|recvonly|inactive))$/gm) ?? [];
-  const isRestart = earlier !== '' && ufragOf(offer) !== ufragOf(earlier);
-  return [...lines.map((line) => line.replace(/^(m=\S+) \d+/, '$1')), isRestart].join('\n');
-}
-
 /** Whether two sections have the same mid. @param {string} sdp */
 export function hasRepeatedMid(sdp) {
   const mids = sdp.match(/^a=mid:\S+/gm) ?? [];
   return new Set(mids).size < mids.length;
 }
 
-/** The ICE credential of the first section, which the others share. @param {string} sdp */
-function ufragOf(sdp) {
-  return /^a=ice-ufrag:(\S+)/m.exec(sdp)?.[1];
+/** The certificate of the connection. @param {string} sdp */
+export function fingerprintOf(sdp) {
+  return /^a=fingerprint:(.*)/m.exec(sdp)?.[1];
 }

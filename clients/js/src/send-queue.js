@@ -142,7 +142,7 @@ export class SendQueue {
   push(frame) {
     const message = new PendingMessage(frame);
     if (this.#pending.length >= this.#capacity) {
-      message.reject(new SignalingError('queue_full', `The queue is full: ${this.#capacity} messages are pending.`));
+      message.reject(new SignalingError('queue_full', 'Too many messages are pending.'));
       return message;
     }
     this.#pending.push(message);
@@ -346,5 +346,5 @@ function errorAfterRejoin({ frame, id }, isPresent) {
     return new SignalingError('no_such_peer', 'The peer is not in the room.', { field: 'to' });
   }
   if (id === undefined && (frame.type === 'message' || frame.type === 'update')) return undefined;
-  return new SignalingError('session_gone', 'This client is a new peer now. The message may not have been delivered.');
+  return new SignalingError('session_gone', 'The message may be lost.');
 }

@@ -13,7 +13,7 @@ export const TOKEN_EXPIRED = 4006;
 const RETRIED_BY_QUEUE = ['unavailable', 'rate_limited', 'peer_backlogged'];
 
 /** Codes after which the same request may succeed later. */
-const TEMPORARY = [...RETRIED_BY_QUEUE, 'internal', 'overloaded', 'draining', 'unreachable', 'unreadable', 'queue_full', 'lost', 'no_answer', 'offer_refused'];
+const TEMPORARY = [...RETRIED_BY_QUEUE, 'internal', 'overloaded', 'draining', 'unreachable', 'unreadable', 'queue_full', 'lost', 'no_answer', 'offer_refused', 'timeout'];
 
 /** The codes of RFC 6455 and its registry for a lost, restarting or overloaded server. */
 const SERVER_LOST = [1001, 1006, 1011, 1012, 1013];

@@ -60,9 +60,7 @@ export class TokenRenewal {
    */
   refresh(token) {
     const round = this.#round;
-    const refreshed = this.#lastRefresh.then(() => this.#sendRefresh(token, round));
-    this.#lastRefresh = refreshed.catch(() => {});
-    return refreshed;
+    return (this.#lastRefresh = this.#lastRefresh.catch(() => {}).then(() => this.#sendRefresh(token, round)));
   }
 
   /** The server sent `token-refreshed`. */

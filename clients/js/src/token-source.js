@@ -128,6 +128,18 @@ class TokenSource {
 }
 
 /**
+ * Exchanges a token for a ticket, which opens one connection within half a minute: a value for the
+ * option `getTicket`.
+ *
+ * @param {import('./http.js').Server & { token: string }} options
+ * @returns {Promise<string>} rejected with a {@link SignalingError}
+ */
+export async function ticketFor({ token, ...server }) {
+  const { ticket } = await request(server, 'auth/ticket', 'ticket', { method: 'POST', headers: { Authorization: `Bearer ${token}` } });
+  return ticket;
+}
+
+/**
  * `POST /auth/token` or another endpoint that answers with a token.
  *
  * @param {import('./http.js').Server} server

@@ -1,9 +1,8 @@
 /** ICE servers that a browser refuses, and peers whose connection cannot be created. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import { Room } from '../src/room.js';
 import { mockTime, restoreTime } from './mock-time.js';
-import { BOB, CAROL, peerEntry, scriptedServer } from './scripted-server.js';
+import { BOB, CAROL, peerEntry, scriptedServer, startJoin } from './scripted-server.js';
 import { settle } from './scripted-rtc.js';
 
 /** As Firefox does, it refuses `stuns:` URLs, and a whole configuration because of one of them. */
@@ -43,12 +42,11 @@ const REFUSED = { urls: 'stuns:s.example' };
 async function joinRoom({ iceServers = [], rtc } = {}) {
   const server = scriptedServer();
   globalThis.WebSocket = server.WebSocket;
-  const room = new Room({ room: 'r', url: 'http://signal.example', getToken: () => 'T', rtc });
+  const arrived = server.next();
+  const { room, joined: inside } = startJoin({ rtc });
   const errors = [];
   room.on('error', ({ peerId, error }) => errors.push([peerId[0], error.name]));
   room.on('peer', (peer) => peer.on('error', (error) => errors.push([peer.peerId[0], error.code, error.message])));
-  const arrived = server.next();
-  const inside = room.join();
   const socket = await arrived;
   socket.join({ resume: 'handle.1', iceServers, peers: [peerEntry(BOB), peerEntry(CAROL)] });
   await inside;

@@ -3,7 +3,12 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { LocalTracks, nameTracks } from '../src/local-tracks.js';
 
-before(() => (globalThis.MediaStream = class {}));
+let streams = 0;
+before(() => {
+  globalThis.MediaStream = class {
+    id = `{stream-${(streams += 1)}}`;
+  };
+});
 after(() => delete globalThis.MediaStream);
 
 /** A connection that adds a transceiver for each track, as browsers do. */
@@ -24,7 +29,7 @@ const sent = ({ transceivers }) => transceivers.map(({ direction, sender }) => `
 function createTracks(...permissions) {
   const pc = new SendingConnection();
   const granted = new Set(permissions);
-  return { pc, granted, tracks: new LocalTracks(pc, (permission) => granted.has(permission)) };
+  return { pc, granted, tracks: new LocalTracks(pc, (permission) => granted.has(permission), MediaStream) };
 }
 
 test('a second video does not replace the camera, and ends for the other side', async () => {
@@ -51,9 +56,9 @@ test('a track that ends is no longer sent, unless another one has replaced it', 
   const [first, second] = [track('video', 'first'), track('video', 'second')];
   await tracks.setTrack('screen', first);
   await tracks.setTrack('screen', second);
-  first.dispatchEvent(new Event('ended'));
+  Object.assign(first, { readyState: 'ended' }).dispatchEvent(new Event('ended'));
   assert.deepEqual(sent(pc), ['second sendrecv']);
-  second.dispatchEvent(new Event('ended'));
+  Object.assign(second, { readyState: 'ended' }).dispatchEvent(new Event('ended'));
   await Promise.resolve();
   assert.deepEqual(sent(pc), ['nothing recvonly']);
 });
@@ -97,18 +102,30 @@ test('a stopped transceiver is not used again', async () => {
   assert.deepEqual(sent(pc), ['video stopped', 'other sendrecv']);
 });
 
-test('tracks of one stream are together', async () => {
+test('a name has one track of each kind, and the other side gets them as one stream with this name', async () => {
   const { pc, tracks } = createTracks('publish', 'share');
-  const screen = { id: 'screen' };
-  await tracks.setTrack('video', track('video'));
-  await tracks.setTrack('audio', track('audio'));
-  await tracks.setTrack('screen', track('video'), screen);
-  await tracks.setTrack('sound', track('audio'), screen);
-  const streams = pc.transceivers.map(({ sender }) => sender.streams[0]);
-  assert.deepEqual([streams[0] === streams[1], streams[2], streams[3]], [true, screen, screen]);
+  await tracks.setTrack('video', track('video', 'camera'));
+  await tracks.setTrack('audio', track('audio', 'microphone'));
+  await tracks.setTrack('screen', track('video', 'screen'));
+  await tracks.setTrack('screen', track('audio', 'sound'));
+  const [camera, microphone, screen, sound] = pc.transceivers.map(({ sender }) => sender.streams[0].id);
+  assert.deepEqual([camera === microphone, screen === sound, camera === screen], [true, true, false]);
+  const sdp = [camera, screen, sound].map((id) => `a=msid:${id} track\r\n`).join('');
+  assert.equal(tracks.nameStreams(sdp), `a=msid:${camera} track\r\na=msid:screen track\r\na=msid:screen track\r\n`);
+  await tracks.setTrack('screen', track('video', 'other'));
+  assert.deepEqual(sent(pc), ['camera sendrecv', 'microphone sendrecv', 'other sendrecv', 'sound sendrecv']);
+  await tracks.setTrack('screen', null);
+  assert.deepEqual(sent(pc), ['camera sendrecv', 'microphone sendrecv', 'nothing recvonly', 'nothing recvonly']);
 });
+
+for (const name of ['', 'a screen', 'screen/video', 'x'.repeat(33)]) {
+  test(`the name “${name}” is refused`, () => {
+    const { tracks } = createTracks('publish', 'share');
+    assert.throws(() => tracks.setTrack(name, track('video')), { code: 'bad_option', field: 'name' });
+  });
+}
 
 test('the first track of each kind has the kind as its name', () => {
   const tracks = [track('video', 'a'), track('audio', 'b'), track('video', 'c'), track('audio', 'd')];
-  assert.deepEqual(nameTracks(tracks).map(([name, { id }]) => [name, id]), [['video', 'a'], ['audio', 'b'], ['c', 'c'], ['d', 'd']]);
+  assert.deepEqual(nameTracks(tracks).map(([name, { id }]) => [name, id]), [['video', 'a'], ['audio', 'b'], ['video-2', 'c'], ['audio-2', 'd']]);
 });

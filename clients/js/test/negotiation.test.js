@@ -26,17 +26,6 @@ test('the impolite side offers at once, and its candidates name the offer', asyn
   ]);
 });
 
-test('a connection that was ready before its peer was known is offered without another event', async () => {
-  const impolite = createSide(false, { isNeeded: true });
-  const polite = createSide(true, { isNeeded: true });
-  assert.deepEqual(impolite.sent, [], 'the application may add tracks first');
-  await settle();
-  assert.deepEqual([types(impolite.sent), types(polite.sent)], [['offer'], []]);
-  mock.timers.tick(2000);
-  await settle();
-  assert.deepEqual(types(polite.sent), ['offer']);
-});
-
 test('the polite side waits for the first offer of the other side, but not for ever', async () => {
   const { pc, sent } = createSide(true);
   pc.requestNegotiation();
@@ -132,4 +121,45 @@ test('after stop nothing is sent or reported', async () => {
   pc.requestNegotiation();
   await settle();
   assert.equal(sent.length, 1);
+});
+
+const withFingerprint = (name) => `v=0\r\na=fingerprint:sha-256 ${name}\r\n`;
+
+test('an offer of a new connection of the peer brings a new connection here, and the answer is sent on it', async () => {
+  const side = createSide(true);
+  const first = side.pc;
+  await side.receive({ type: 'offer', id: 1, sdp: withFingerprint('A') });
+  await settle();
+  await side.receive({ type: 'offer', id: 2, sdp: withFingerprint('A') });
+  await settle();
+  assert.deepEqual([side.pc === first, side.replaced], [true, 0], 'a restart of ICE keeps the connection');
+  await side.receive({ type: 'offer', id: 3, sdp: withFingerprint('B') });
+  await settle();
+  assert.deepEqual([side.pc === first, side.replaced, side.pc.remoteDescription.sdp], [false, 1, withFingerprint('B')]);
+  assert.deepEqual([side.sent.filter(({ type }) => type === 'answer').map(({ re }) => re), side.errors], [[1, 2, 3], []]);
+  side.negotiation.stop();
+});
+
+test('a new connection of this side makes an offer, and what belongs to the old one is ignored', async () => {
+  const side = createSide(false);
+  const first = side.pc;
+  side.pc.text = () => 'mine';
+  side.pc.requestNegotiation();
+  await settle();
+  await side.receive({ type: 'answer', re: side.messages.at(-1).id, sdp: withFingerprint('A') });
+  const old = side.messages.at(-1).id;
+  await side.negotiation.startAgain();
+  // On their way: an offer of the old connection of the peer, its candidate, and a late answer.
+  await settle();
+  await settle();
+  assert.deepEqual([side.pc === first, side.replaced, side.sent.at(-1).type], [false, 1, 'offer']);
+  await side.receive({ type: 'offer', id: 8, sdp: withFingerprint('A') });
+  await side.receive({ type: 'candidate', re: 8, candidate: { candidate: 'old' } });
+  await side.receive({ type: 'answer', re: old, sdp: withFingerprint('A') });
+  assert.equal(side.pc.signalingState, 'have-local-offer');
+  await side.receive({ type: 'answer', re: side.messages.at(-1).id, sdp: withFingerprint('B') });
+  assert.deepEqual([side.pc.signalingState, side.replaced, side.pc.log.filter((line) => line.startsWith('add'))], ['stable', 1, []]);
+  await side.receive({ type: 'offer', id: 10, sdp: withFingerprint('B') });
+  assert.deepEqual([side.replaced, side.errors], [1, []]);
+  side.negotiation.stop();
 });

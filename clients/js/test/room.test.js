@@ -1,9 +1,8 @@
 /** The lifetime of peer connections, with a counting fake; browser tests use real ones. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, mock, test } from 'node:test';
-import { Room } from '../src/room.js';
 import { mockTime, restoreTime } from './mock-time.js';
-import { ALICE, BOB, CAROL, joinedFrame, peerEntry, resumedFrame, scriptedServer } from './scripted-server.js';
+import { ALICE, BOB, CAROL, joinedFrame, peerEntry, resumedFrame, scriptedServer, startJoin } from './scripted-server.js';
 
 class CountedConnection extends EventTarget {
   signalingState = 'stable';
@@ -29,15 +28,14 @@ const settle = () => new Promise((resolve) => setImmediate(resolve));
 async function joinRoom() {
   const server = scriptedServer();
   globalThis.WebSocket = server.WebSocket;
-  const room = new Room({ room: 'r', url: 'http://signal.example', getToken: () => 'T' });
+  const arrived = server.next();
+  const { room, joined } = startJoin();
   const made = [];
   const ends = [];
   room.on('peer', (peer) => {
     made.push(peer);
     peer.on('closed', (why) => ends.push([peer.peerId[0], why]));
   });
-  const arrived = server.next();
-  const joined = room.join();
   const socket = await arrived;
   socket.open();
   socket.deliver(joinedFrame({ resume: 'handle.1' }));
@@ -133,6 +131,7 @@ test('a connection without a route is failed and restarts ICE; one that fails at
   };
   mock.timers.tick(3000);
   fail();
+  mock.timers.tick(0);
   assert.equal(bob.pc.restarts, 2, 'the first restart is immediate');
   for (let tries = 0; tries < 30; tries += 1) {
     fail();
@@ -144,6 +143,57 @@ test('a connection without a route is failed and restarts ICE; one that fails at
   mock.timers.tick(60_000);
   assert.deepEqual([bob.state, bob.pc.restarts], ['connected', 4]);
   bob.close();
+});
+
+test('after three restarts without success the impolite side makes a new connection with the same tracks', async () => {
+  const made = [];
+  const RTCPeerConnection = class extends CountedConnection {
+    remoteDescription = {};
+    senders = [];
+    getTransceivers = () => this.senders.map((sender) => ({ sender, direction: 'sendrecv' }));
+    constructor() {
+      super();
+      made.push(this);
+    }
+    addTrack(track) {
+      const sender = { track, replaceTrack: async () => {} };
+      this.senders.push(sender);
+      return sender;
+    }
+  };
+  for (const polite of [false, true]) {
+    made.length = 0;
+    const server = scriptedServer();
+    const arrived = server.next();
+    const media = { getTracks: () => [Object.assign(new EventTarget(), { kind: 'video', readyState: 'live' })] };
+    const { room, joined } = startJoin({ RTCPeerConnection, WebSocket: server.WebSocket, media });
+    const socket = await arrived;
+    socket.join({ peers: [peerEntry(BOB, { polite })] });
+    await joined;
+    const bob = room.peers.get(BOB);
+    const connections = [];
+    bob.on('connection', (pc) => connections.push(pc));
+    const first = bob.pc;
+    const fail = async () => {
+      bob.pc.connectionState = 'failed';
+      bob.pc.dispatchEvent(new Event('connectionstatechange'));
+      mock.timers.tick(3_000);
+      await settle();
+    };
+    for (let n = 0; n < 3; n += 1) await fail();
+    assert.deepEqual([bob.pc === first, first.restarts], [true, 3]);
+    await fail();
+    if (polite) {
+      assert.deepEqual([bob.pc === first, first.restarts], [true, 4], 'the polite side waits for the other one');
+    } else {
+      assert.deepEqual([bob.pc === made[1], first.closed, bob.pc.senders.length, connections], [true, true, 1, [first, made[1]]]);
+      bob.pc.connectionState = 'connected';
+      bob.pc.getStats = async () => new Map();
+      bob.pc.dispatchEvent(new Event('connectionstatechange'));
+      assert.equal(bob.state, 'connected');
+    }
+    room.leave();
+  }
 });
 
 test('no_such_peer does not close a connection at once', async () => {
@@ -186,53 +236,6 @@ test('a connection that the page has closed stays closed', async () => {
   assert.deepEqual([room.peers.size, made.length], [0, 1]);
 });
 
-test('a connection is made while the token is requested, for the first peer alone', async () => {
-  const made = [];
-  globalThis.RTCPeerConnection = class extends CountedConnection {
-    constructor() {
-      super();
-      made.push(this);
-    }
-  };
-  try {
-    let giveToken;
-    const server = scriptedServer();
-    globalThis.WebSocket = server.WebSocket;
-    const room = new Room({ room: 'r', url: 'http://signal.example', getToken: () => new Promise((resolve) => (giveToken = resolve)) });
-    const arrived = server.next();
-    const joined = room.join();
-    assert.equal(made.length, 1);
-    giveToken('T');
-    const socket = await arrived;
-    const iceServers = [{ urls: 'stun:stun.example' }];
-    socket.join({ iceServers, peers: [peerEntry(BOB), peerEntry(CAROL)] });
-    await joined;
-    assert.equal(made.length, 2);
-    assert.equal(room.peers.get(BOB).pc, made[0]);
-    assert.deepEqual(made[0].configuration.iceServers, iceServers);
-    room.peers.get(BOB).close();
-    assert.equal(made.length, 2);
-    room.peers.get(CAROL).close();
-    assert.equal(made.length, 3, 'the room is empty again');
-    room.leave();
-    assert.deepEqual(made.map(({ closed }) => closed), [true, true, true]);
-  } finally {
-    globalThis.RTCPeerConnection = CountedConnection;
-  }
-});
-
-test('a connection that cannot get its ICE servers later is not made early', async () => {
-  globalThis.RTCPeerConnection = class extends CountedConnection {
-    setConfiguration = undefined;
-  };
-  try {
-    const { bob } = await joinRoom();
-    assert.equal(bob.pc.closed, false);
-  } finally {
-    globalThis.RTCPeerConnection = CountedConnection;
-  }
-});
-
 test('leave closes every connection and stops all timers', async () => {
   const { room, bob, resume, socket } = await joinRoom();
   await resume({ recovered: false, peers: [] });
@@ -251,8 +254,7 @@ test('the handle has its own sessionStorage key for each room and user, and none
   const asked = [];
   try {
     for (const more of [{}, { room: 'other' }, { user: 'ada' }, { handleStorage: null }]) {
-      const room = new Room({ room: 'r', url: 'http://x', getToken: () => new Promise(() => {}), ...more });
-      room.join().catch(() => {});
+      const { room } = startJoin({ user: undefined, getToken: () => new Promise(() => {}), ...more });
       room.leave();
     }
   } finally {
@@ -261,54 +263,31 @@ test('the handle has its own sessionStorage key for each room and user, and none
   assert.equal(new Set(asked).size, 3);
 });
 
-const tokenFor = (room) => `eyJ.${Buffer.from(JSON.stringify({ sub: 'ä', room })).toString('base64url')}.sig`;
-
-/** How a token can come to a room, and what the server would say. */
-const TOKENS = {
-  'getToken gives a token': { options: { getToken: () => tokenFor('other') } },
-  'getToken promises a token': { options: { getToken: async () => tokenFor('other') } },
-  'the option is a token': { options: { token: tokenFor('other') } },
-  'getToken gives a ticket, and the server admits this peer': { options: { getToken: () => 'sbt_ticket' }, frame: joinedFrame({ roomId: 'other', peers: [peerEntry(BOB)] }) },
-  'getToken gives a ticket, and this peer waits in the lobby': { options: { getToken: () => 'sbt_ticket' }, frame: { ...joinedFrame({ roomId: 'other' }), type: 'waiting' } },
+/** How this peer can learn that its token is for another room. */
+const WRONG_ROOMS = {
+  'the server admits this peer': joinedFrame({ roomId: 'other', peers: [peerEntry(BOB)] }),
+  'this peer waits in the lobby': { ...joinedFrame({ roomId: 'other' }), type: 'waiting' },
 };
 
-for (const [name, { options, frame }] of Object.entries(TOKENS)) {
-  test(`Room refuses to join another room: ${name}`, async () => {
+for (const [name, frame] of Object.entries(WRONG_ROOMS)) {
+  test(`join refuses another room: ${name}`, async () => {
     const server = scriptedServer();
     globalThis.WebSocket = server.WebSocket;
-    const room = new Room({ room: 'r', url: 'http://signal.example', ...options });
+    const arrived = server.next();
+    const { room, joined } = startJoin();
     const made = [];
     room.on('peer', (peer) => made.push(peer));
-    const arrived = server.next();
-    const joined = room.join();
-    joined.catch(() => {});
-    if (frame) {
-      const socket = await arrived;
-      socket.open();
-      socket.deliver(frame);
-      assert.deepEqual(socket.frames('leave').length, 1);
-    }
+    const socket = await arrived;
+    socket.open();
+    socket.deliver(frame);
+    assert.deepEqual(socket.frames('leave').length, 1);
     await assert.rejects(joined, { code: 'wrong_room', retryable: false, message: /for the room other, and not for r/ });
     assert.deepEqual(made, []);
-    if (!frame) assert.equal(server.sockets.length, 0, 'no connection is made');
     mock.timers.runAll();
     await settle();
-    assert.equal(server.sockets.length, frame ? 1 : 0, 'no attempt follows');
+    assert.equal(server.sockets.length, 1, 'no attempt follows');
   });
 }
-
-test('Room accepts a token for its room', async () => {
-  const server = scriptedServer();
-  globalThis.WebSocket = server.WebSocket;
-  for (const options of [{ getToken: () => tokenFor('r') }, { token: tokenFor('r') }]) {
-    const room = new Room({ room: 'r', url: 'http://signal.example', ...options });
-    const arrived = server.next();
-    const joined = room.join();
-    (await arrived).join();
-    assert.equal((await joined).roomId, 'r');
-    room.leave();
-  }
-});
 
 test('a peer without a name is called as its user', async () => {
   const { room, socket, bob } = await joinRoom();

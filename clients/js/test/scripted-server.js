@@ -1,5 +1,5 @@
 /** A WebSocket with a scripted server in the test, for failures that a real server rarely has. */
-import { SignalingClient } from '../src/index.js';
+import { SignalingClient, join } from '../src/index.js';
 
 export const ALICE = 'a'.repeat(32);
 export const BOB = 'b'.repeat(32);
@@ -120,6 +120,20 @@ export async function connectClient({ random = () => 0, ...options } = {}) {
   const joined = client.connect();
   joined.catch(() => {});
   return { client, server, states, joined, socket: await arrived };
+}
+
+let users = 0;
+
+/**
+ * Starts to join the room r. The `Room` is there at once. Each call has a user of its own, because the
+ * same user would get the same `Room`.
+ */
+export function startJoin(options) {
+  let room;
+  users += 1;
+  const joined = join({ room: 'r', url: 'http://signal.example', user: `user-${users}`, getToken: () => 'T', ...options, onState: (_change, given) => (room = given) });
+  joined.catch(() => {});
+  return { room, joined };
 }
 
 /** Creates a random number generator that repeats its numbers for the same seed (mulberry32). */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, afterEach, before, beforeEach, describe, mock, test } from 'node:test';
 import { SignalingError } from '../src/index.js';
-import { tokenSource } from '../src/token-source.js';
+import { ticketFor, tokenSource } from '../src/token-source.js';
 import { connectClient, joinedFrame } from './scripted-server.js';
 import { mockTime, restoreTime } from './mock-time.js';
 
@@ -140,12 +140,8 @@ describe('on an open connection', () => {
     assert.deepEqual(sentTokens(), ['T2']);
   });
 
-  test('the application renews a token that it gave as a text', async () => {
-    const { client, server, socket, sentTokens, expiring } = await joinClient({ getToken: undefined, token: 'T1' });
-    assert.equal(socket.protocols[1], 'token.T1');
-    socket.deliver({ type: 'token-expiring', expiresIn: 60_000 });
-    await settle();
-    assert.deepEqual([expiring, sentTokens()], [[60_000], []]);
+  test('the application sends other tokens, one at a time', async () => {
+    const { client, socket, sentTokens } = await joinClient();
     const bad = client.refresh('bad');
     const good = client.refresh('T2');
     await settle();
@@ -155,10 +151,7 @@ describe('on an open connection', () => {
     assert.deepEqual(sentTokens(), ['bad', 'T2'], 'one at a time');
     socket.deliver(REFRESHED);
     await good;
-    const arrived = server.next();
     socket.end(4004, 'session_gone');
-    mock.timers.runAll();
-    assert.equal((await arrived).protocols[1], 'token.T2');
     await assert.rejects(client.refresh('T3'), { code: 'lost' });
   });
 
@@ -327,17 +320,15 @@ describe('from a server', () => {
     assert.deepEqual(asked[1], ['/auth/token', { room: 'r', name: 'Ada' }]);
   });
 
-  test('with tickets the token is sent to the auth service only', async () => {
+  test('a ticket is requested from the auth service', async () => {
     answers = [[200, { ticket: 'sbt_1', expiresIn: 30 }]];
-    const { client, socket } = await connectClient({ url, ticket: true, fetch });
-    assert.equal(socket.protocols[1], 'token.sbt_1');
-    client.leave();
+    assert.equal(await ticketFor({ url, fetch, token: 'T' }), 'sbt_1');
     assert.deepEqual(asked, [['/auth/ticket', 'Bearer T']]);
   });
 
   test('a server that requires tickets gets tickets', async () => {
     answers = [[401, { code: 'ticket_required' }], [200, { ticket: 'sbt_1' }]];
-    const { client, server: scripted, socket } = await connectClient({ url, fetch });
+    const { client, server: scripted, socket } = await connectClient({ url, fetch, getTicket: ticketFor });
     assert.equal(socket.protocols[1], 'token.T');
     const arrived = scripted.next();
     socket.end(1006);
@@ -346,11 +337,20 @@ describe('from a server', () => {
     client.leave();
   });
 
+  test('without the option getTicket such a server ends the client', async () => {
+    answers = [[401, { code: 'ticket_required' }], [401, { code: 'ticket_required' }]];
+    const { server: scripted, socket, joined } = await connectClient({ url, fetch });
+    const arrived = scripted.next();
+    socket.end(1006);
+    (await arrived).end(1006);
+    await assert.rejects(joined, { code: 'ticket_required', retryable: false });
+  });
+
   test('a used ticket is replaced each time', async () => {
-    answers = [1, 2, 3].flatMap((n) => [[200, { ticket: `sbt_${n}` }], [401, { code: 'ticket_used' }]]);
-    const { client, server: scripted, socket: first } = await connectClient({ url, ticket: true, fetch });
+    answers = [[401, { code: 'ticket_required' }], ...[1, 2].flatMap((n) => [[200, { ticket: `sbt_${n}` }], [401, { code: 'ticket_used' }]])];
+    const { client, server: scripted, socket: first } = await connectClient({ url, fetch, getTicket: ticketFor });
     let socket = first;
-    for (const ticket of ['sbt_2', 'sbt_3']) {
+    for (const ticket of ['sbt_1', 'sbt_2']) {
       const arrived = scripted.next();
       socket.end(1006);
       socket = await arrived;

@@ -6,29 +6,34 @@ export type PeerEntry = import('./messages.js').PeerEntry;
 export type WaitingPeer = import('./messages.js').WaitingPeer;
 export type ServerFrame = import('./messages.js').ServerFrame;
 export type ErrorFrame = import('./messages.js').ErrorFrame;
-export type ClientState = 'idle' | 'connecting' | 'open' | 'lobby' | 'waiting' | 'closed';
+export type ClientState = 'idle' | 'connecting' | 'open' | 'lobby' | 'waiting' | 'paused' | 'closed';
+export type StateChange = {
+    state: ClientState;
+    error?: SignalingError;
+    retryInMs?: number;
+};
+export type GetTicket = (server: import('./http.js').Server & {
+    token: string;
+}) => Promise<string>;
 export type ClientOptions = {
     /**
      * called before each join and before a token
      * expires, so a token may be short-lived; a resume needs no token
      */
-    getToken?: () => Promise<string> | string;
+    getToken: () => Promise<string> | string;
     /**
-     * instead of `getToken`: a token that the application renews with
-     * {@link SignalingClient.refresh}
+     * exchanges each token for a ticket, if the server accepts
+     * tickets only: `ticketFor`
      */
-    token?: string;
-    /**
-     * whether to exchange each token for a ticket before it connects
-     */
-    ticket?: boolean;
+    getTicket?: GetTicket;
     /**
      * `https://host[/prefix]` of the server; default: the origin of the
      * page
      */
     url?: string | URL;
     /**
-     * another implementation, for Node before 22
+     * these two replace those of the runtime, for example in
+     * Node before 22
      */
     WebSocket?: typeof WebSocket;
     fetch?: typeof fetch;
@@ -83,7 +88,7 @@ export type ClientEvents = {
         icePolicy: RTCIceTransportPolicy;
     };
     /**
-     * in milliseconds; a `getToken` renews it
+     * in milliseconds; the client renews it
      */
     "token-expiring": {
         expiresIn: number;
@@ -103,18 +108,15 @@ export type ClientEvents = {
      * an error that belongs to no outgoing message and no state
      */
     error: SignalingError;
-    state: {
-        state: ClientState;
-        error?: SignalingError;
-        retryInMs?: number;
-    };
+    state: StateChange;
 };
 /** @extends {TypedEmitter<ClientEvents>} */
 export declare class SignalingClient extends TypedEmitter<ClientEvents> {
     #private;
+    /** @type {ClientState} */
+    state: ClientState;
     /** @param {ClientOptions} options @throws {SignalingError} `bad_option` or `not_supported` */
-    constructor(options: ClientOptions);
-    get state(): ClientState;
+    constructor({ url, ...given }: ClientOptions);
     /** The latest `joined` or `resumed`, with later changes; null before the first one. */
     get self(): import("./messages.js").Joined | import("./messages.js").Resumed | null;
     /** The id of this peer. It stays the same while the server lets the client resume. */
@@ -182,6 +184,14 @@ export declare class SignalingClient extends TypedEmitter<ClientEvents> {
      * when its network changes; call it where there are no such events, as in a native app.
      */
     wake(): void;
+    /**
+     * Closes the socket and rests, without timers, until {@link resume}. Within the resume window of
+     * the server this client is the same peer then. Later it is a new one, and the other peers have
+     * closed their connections to it. Messages wait in the queue.
+     */
+    pause(): void;
+    /** Ends {@link pause}. */
+    resume(): void;
     /**
      * Leaves the room for ever. Synchronous, so that a page can call it on `pagehide`.
      *

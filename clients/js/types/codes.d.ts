@@ -36,3 +36,10 @@ export declare const CLOSE_CODES: Readonly<{
 export declare const ERROR_CODES: readonly string[];
 /** Codes that this client creates itself. */
 export declare const LOCAL_CODES: readonly string[];
+/**
+ * Returns the whole sentence for a person: what happened, and for the codes of this client also the
+ * likely reason and what to do. For other codes the server has said so in its message.
+ *
+ * @param {import('./signaling-error.js').SignalingError} error
+ */
+export declare function explain({ code, message }: import('./signaling-error.js').SignalingError): string;

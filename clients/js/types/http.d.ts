@@ -50,15 +50,6 @@ export declare function guestToken({ room, user, name, ...server }: Server & {
 /** @param {Record<string, unknown>} body @returns {RequestInit} */
 export declare function jsonRequest(body: Record<string, unknown>): RequestInit;
 /**
- * Exchanges a token for a ticket, which opens one connection within half a minute.
- *
- * @param {Server & { token: string }} options
- * @returns {Promise<string>} rejected with a {@link SignalingError}
- */
-export declare function ticketFor({ token, ...server }: Server & {
-    token: string;
-}): Promise<string>;
-/**
  * Asks over HTTP why an upgrade failed, because a browser cannot read the status of an upgrade.
  *
  * @param {Server} server

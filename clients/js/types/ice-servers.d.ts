@@ -10,7 +10,8 @@ import { SignalingError } from './signaling-error.js';
  * @template T
  * @param {RTCConfiguration} configuration
  * @param {(configuration: RTCConfiguration) => T} apply throws if the browser refuses it
+ * @param {typeof globalThis.RTCPeerConnection} RTCPeerConnection
  * @param {(error: SignalingError) => void} onRefused called for each URL that is skipped
  * @returns {T}
  */
-export declare function applyConfiguration<T>(configuration: RTCConfiguration, apply: (configuration: RTCConfiguration) => T, onRefused: (error: SignalingError) => void): T;
+export declare function applyConfiguration<T>(configuration: RTCConfiguration, apply: (configuration: RTCConfiguration) => T, RTCPeerConnection: typeof globalThis.RTCPeerConnection, onRefused: (error: SignalingError) => void): T;

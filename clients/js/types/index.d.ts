@@ -3,13 +3,14 @@
  * peer.js adds WebRTC, and room.js combines both. What a first call does not need has its own entry
  * point: token-source.js and codes.js. `npm run size` prints the size of each entry point.
  */
-export { guestToken, ticketFor } from './http.js';
+export { guestToken } from './http.js';
 export { SignalingClient } from './client.js';
 export { Peer } from './peer.js';
-export { Room } from './room.js';
-export { SignalingError, isRetryable } from './signaling-error.js';
+export { join } from './room.js';
+export { SignalingError } from './signaling-error.js';
 export type ClientOptions = import('./client.js').ClientOptions;
 export type ClientState = import('./client.js').ClientState;
+export type StateChange = import('./client.js').StateChange;
 export type HandleStorage = import('./resume-handle.js').HandleStorage;
 export type Ack = import('./messages.js').Ack;
 export type Joined = import('./messages.js').Joined;
@@ -21,11 +22,12 @@ export type Grant = import('./http.js').Grant;
 export type Message = import('./messages.js').Message;
 export type PeerOptions = import('./peer.js').PeerOptions;
 export type PeerState = import('./peer.js').PeerState;
-export type PeerReference = import('./room.js').PeerReference;
+export type Room = import('./room.js').Room;
 export type RoomOptions = import('./room.js').RoomOptions;
 /**
  * @typedef {import('./client.js').ClientOptions} ClientOptions
  * @typedef {import('./client.js').ClientState} ClientState
+ * @typedef {import('./client.js').StateChange} StateChange
  * @typedef {import('./resume-handle.js').HandleStorage} HandleStorage
  * @typedef {import('./messages.js').Ack} Ack
  * @typedef {import('./messages.js').Joined} Joined
@@ -37,6 +39,6 @@ export type RoomOptions = import('./room.js').RoomOptions;
  * @typedef {import('./messages.js').Message} Message
  * @typedef {import('./peer.js').PeerOptions} PeerOptions
  * @typedef {import('./peer.js').PeerState} PeerState
- * @typedef {import('./room.js').PeerReference} PeerReference
+ * @typedef {import('./room.js').Room} Room
  * @typedef {import('./room.js').RoomOptions} RoomOptions
  */

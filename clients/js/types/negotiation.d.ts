@@ -10,11 +10,10 @@ export declare class Negotiation {
      *   pc: RTCPeerConnection, polite: boolean,
      *   post: (frame: ClientFrame) => PendingMessage, onError: (error: unknown) => void,
      *   replaceConnection: () => RTCPeerConnection, isReachable: () => boolean,
-     *   mayUseData: () => boolean, isNeeded?: boolean,
+     *   mayUseData: () => boolean,
      * }} options `post` adds the target; `replaceConnection` closes the connection and returns a new
      *   one with the same media; `isReachable`: whether this side and the peer are both connected, as
-     *   far as this side knows; `mayUseData`: whether this side may have data channels; `isNeeded`:
-     *   whether the connection has asked for a negotiation already
+     *   far as this side knows; `mayUseData`: whether this side may have data channels
      */
     constructor(options: {
         pc: RTCPeerConnection;
@@ -24,7 +23,6 @@ export declare class Negotiation {
         replaceConnection: () => RTCPeerConnection;
         isReachable: () => boolean;
         mayUseData: () => boolean;
-        isNeeded?: boolean;
     });
     /** Handles a frame of the peer after all earlier frames. @param {NegotiationFrame} frame */
     receive(frame: NegotiationFrame): Promise<void>;
@@ -34,9 +32,9 @@ export declare class Negotiation {
      * rollback (the impolite side never rolls back, see peer.js).
      */
     renegotiate(): Promise<void>;
-    /** The tracks of this side changed. */
+    /** Goes on with a new connection, which makes an offer. */
+    startAgain(): Promise<void>;
+    /** The tracks of this side changed, or its permissions: the server may accept another offer now. */
     onChange(): void;
-    /** The permissions of this side changed, so the server may now accept a refused offer. */
-    onPermissions(): void;
     stop(): void;
 }

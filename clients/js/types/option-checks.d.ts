@@ -1,12 +1,19 @@
 /**
- * @param {import('./client.js').ClientOptions} options
- * @throws {SignalingError} `bad_option` or `not_supported`
+ * Returns the options, with parts of the runtime where they have none.
+ *
+ * @template {object} Options
+ * @template {keyof Options & string} Name
+ * @param {Options} options
+ * @param {Name[]} names of the parts
+ * @returns {Options & { [Part in Name]-?: NonNullable<Options[Part]> }}
+ * @throws {SignalingError} `not_supported`
  */
-export declare function checkClientOptions({ url, token, getToken, WebSocket, fetch }: import('./client.js').ClientOptions): void;
+export declare function withRuntime<Options extends object, Name extends keyof Options & string>(options: Options, ...names: Name[]): Options & { [Part in Name]-?: NonNullable<Options[Part]>; };
 /**
- * @param {{ room?: unknown }} options
- * @throws {SignalingError} `bad_option` or `not_supported`
+ * @param {string} field
+ * @param {unknown} isGood
+ * @throws {SignalingError} `bad_option`
  */
-export declare function checkRoomOptions({ room }: {
-    room?: unknown;
-}): void;
+export declare function checkOption(field: string, isGood: unknown): void;
+/** Whether this is the address of a server. @param {unknown} url */
+export declare function isServer(url: unknown): boolean;

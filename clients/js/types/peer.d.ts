@@ -1,4 +1,3 @@
-import { LocalTracks } from './local-tracks.js';
 import { TypedEmitter } from './typed-emitter.js';
 export type SignalingClient = import('./client.js').SignalingClient;
 export type PeerEntry = import('./messages.js').PeerEntry;
@@ -10,9 +9,10 @@ export type PeerOptions = {
      */
     peerId: string;
     /**
-     * the tracks to send from the start
+     * `name/kind` → a track to send from the
+     * start, such as `video/video`
      */
-    tracks?: MediaStreamTrack[];
+    tracks?: Map<string, MediaStreamTrack | null>;
     /**
      * added to the ICE configuration of the server
      */
@@ -23,25 +23,38 @@ export type PeerOptions = {
      */
     dataChannel?: boolean;
     /**
-     * the tracks on a connection that this peer takes over
+     * these two replace those of the runtime
      */
-    spare?: LocalTracks;
+    RTCPeerConnection?: typeof RTCPeerConnection;
+    MediaStream?: typeof MediaStream;
 };
 export type PeerEvents = {
     state: PeerState;
+    /**
+     * {@link Peer.pc} is this one now
+     */
+    connection: RTCPeerConnection;
     /**
      * a new track arrives
      */
     track: RTCTrackEvent;
     /**
-     * a track was added to {@link Peer.stream} or
-     * removed from it; the detail is {@link Peer.streams}
-     */
-    tracks: ReadonlyMap<string, MediaStream>;
-    /**
      * {@link Peer.dataChannel} is open
      */
     datachannel: RTCDataChannel;
+    /**
+     * a track was added or removed; the detail is
+     * {@link Peer.streams}
+     */
+    tracks: ReadonlyMap<string, MediaStream>;
+    /**
+     * data that the peer sent with {@link Peer.send} or `room.send`
+     */
+    message: any;
+    /**
+     * a request or an answer, for requests.js
+     */
+    exchange: import('./requests.js').Envelope;
     /**
      * the peer changed its name or metadata, or was detached or attached
      */
@@ -55,34 +68,41 @@ export type PeerEvents = {
 /** @extends {TypedEmitter<PeerEvents>} */
 export declare class Peer extends TypedEmitter<PeerEvents> {
     #private;
-    /** Replaced after the final refusal of a first description. @type {RTCPeerConnection} */
+    /** @readonly @type {string} */
+    readonly peerId: string;
+    /** See the event `connection`. @type {RTCPeerConnection} */
     pc: RTCPeerConnection;
     /** One channel for the application; null until it is open. @type {RTCDataChannel | null} */
     dataChannel: RTCDataChannel | null;
-    /** @param {PeerOptions} options */
-    constructor({ client, peerId, tracks, rtc, dataChannel, spare }: PeerOptions);
-    get peerId(): string;
+    /** @type {PeerState} */
+    state: PeerState;
+    /** The public record of the peer. @type {PeerEntry} */
+    info: PeerEntry;
+    /** @param {PeerOptions} given */
+    constructor(given: PeerOptions);
     /** The name of the peer, or its user if it gave no name. */
     get name(): string;
-    /** The public record of the peer. */
-    get info(): import("./messages.js").PeerEntry;
-    get state(): PeerState;
-    /** What is wrong with the relay servers (TURN), if anything: why there may be no connection. */
-    get relayProblem(): "full" | "refused" | "unreachable" | undefined;
-    /** The remote media: all live tracks. Tracks change, the stream stays the same. */
-    get stream(): MediaStream;
-    /** Stream id → the live remote tracks, as the other side has grouped them. */
-    get streams(): Map<string, MediaStream>;
     /**
-     * Sends this track instead of the current one of this name; null stops sending. Without the
-     * permission `publish`, the track is sent when this peer gets it. A second video needs `share`.
-     *
-     * @param {string} name `audio`, `video`, or another name for a further track, such as `screen`
-     * @param {MediaStreamTrack | null} track
-     * @param {MediaStream} [stream] its id is a key of {@link streams} on the other side; a name keeps
-     *   its first stream. Default: the stream of `audio` and `video`
+     * The microphone and camera of the peer: all live tracks that belong to no named stream. Tracks
+     * change, the stream stays the same.
      */
-    setTrack(name: string, track: MediaStreamTrack | null, stream?: MediaStream): Promise<void>;
+    get stream(): MediaStream;
+    /** Name or stream id → the live tracks that the other side sends together, such as `screen`. */
+    get streams(): Map<string, MediaStream>;
+    /** Sends a message. @param {unknown} data any JSON */
+    send(data: unknown): Promise<import("./messages.js").Ack>;
+    /**
+     * Sends this track instead of the current one of this name and kind; null stops sending all tracks
+     * of this name. Without the permission `publish`, the track is sent when this peer gets it. A second
+     * video needs `share`.
+     *
+     * @param {string} name `audio`, `video`, or another name for further tracks, such as `screen`: the
+     *   other side gets them as {@link streams}
+     * @param {MediaStreamTrack | null} track
+     */
+    setTrack(name: string, track: MediaStreamTrack | null): Promise<void>;
     /** @param {string} [reason] */
     close(reason?: string): void;
+    /** @protected @override @param {string} name */
+    protected past(name: string): unknown[];
 }

@@ -11,10 +11,10 @@ export type Credential = {
 };
 export type ConnectOptions = {
     getToken: () => Promise<string> | string;
-    ticket?: boolean;
+    getTicket?: import('./client.js').GetTicket;
     url?: string | URL;
-    WebSocket?: typeof WebSocket;
-    fetch?: typeof fetch;
+    WebSocket: typeof WebSocket;
+    fetch: typeof fetch;
     handleStorage?: import('./resume-handle.js').HandleStorage | null;
 };
 export type SocketCallbacks = {
@@ -27,7 +27,7 @@ export type SocketCallbacks = {
      * the socket is closed, or a new one replaces it
      */
     onDown: () => void;
-    onState: (state: 'connecting' | 'waiting', details?: {
+    onState: (state: 'connecting' | 'waiting' | 'paused', details?: {
         error: SignalingError;
         retryInMs: number;
     }) => void;
@@ -41,6 +41,9 @@ export declare class ReconnectingSocket {
     /** @param {ConnectOptions} options @param {SocketCallbacks} callbacks */
     constructor(options: ConnectOptions, callbacks: SocketCallbacks);
     start(): void;
+    /** Closes the socket; no timer and no attempt follows until {@link resume}. */
+    pause(): void;
+    resume(): void;
     /** Closes the socket and makes no further attempt. @param {SignalingError} error */
     stop(error: SignalingError): void;
     /**

@@ -3,8 +3,11 @@
  * Owns these connections and the tracks that are sent on them. Does not touch the document.
  */
 import { SignalingClient } from './client.js';
+import { SignalingError } from './signaling-error.js';
 import { Peer } from './peer.js';
 import { TypedEmitter } from './typed-emitter.js';
+export type StateChange = import('./client.js').StateChange;
+export type GetTicket = import('./client.js').GetTicket;
 export type RoomOptions = {
     room: string;
     /**
@@ -29,14 +32,19 @@ export type RoomOptions = {
      */
     getToken?: () => Promise<string> | string;
     /**
-     * instead of `getToken`: a token that the application renews with
-     * {@link Room.refresh}
+     * leaves the room, also while it waits to be admitted
      */
-    token?: string;
+    signal?: AbortSignal;
     /**
-     * whether to exchange each token for a ticket before it connects
+     * called with each state, also before
+     * this peer is in the room: `lobby` means that a moderator must admit it
      */
-    ticket?: boolean;
+    onState?: (change: StateChange, room: Room) => void;
+    /**
+     * exchanges each token for a ticket, if the server accepts
+     * tickets only: `ticketFor`
+     */
+    getTicket?: GetTicket;
     /**
      * added to the ICE configuration of the server
      */
@@ -46,15 +54,33 @@ export type RoomOptions = {
      * handle survives a reload; default: sessionStorage; null: nowhere
      */
     handleStorage?: import('./resume-handle.js').HandleStorage | null;
-};
-export type PeerReference = string | {
-    readonly peerId: string;
+    /**
+     * these four replace those of the runtime,
+     * for React Native and Node
+     */
+    RTCPeerConnection?: typeof RTCPeerConnection;
+    MediaStream?: typeof MediaStream;
+    WebSocket?: typeof WebSocket;
+    fetch?: typeof fetch;
 };
 export type RoomEvents = {
     /**
-     * a new connection; `peer.on('closed')` reports its end
+     * a new connection; `peer.on('closed')` reports its end. A late listener gets
+     * the peers that are there
      */
     peer: Peer;
+    /**
+     * a late listener gets the current one
+     */
+    state: StateChange;
+    /**
+     * without `from`: sent by the application
+     */
+    message: {
+        data: any;
+        peer?: Peer;
+        from?: string;
+    };
     /**
      * this browser could not create a connection
      * to a peer; the room tries it again with the next ICE servers
@@ -65,86 +91,56 @@ export type RoomEvents = {
     };
 };
 /**
- * @typedef {object} RoomOptions
- * @property {string} room
- * @property {string} [name] the name that other peers see
- * @property {string} [user] the user of this peer; default: the server creates one
- * @property {MediaStream | null} [media] the tracks to send from the start
- * @property {string | URL} [url] of the server; default: the origin of the page
- * @property {() => Promise<string> | string} [getToken] called before each join, and before a token
- *   expires; default: requests a token for a guest
- * @property {string} [token] instead of `getToken`: a token that the application renews with
- *   {@link Room.refresh}
- * @property {boolean} [ticket] whether to exchange each token for a ticket before it connects
- * @property {RTCConfiguration} [rtc] added to the ICE configuration of the server
- * @property {import('./resume-handle.js').HandleStorage | null} [handleStorage] where the resume
- *   handle survives a reload; default: sessionStorage; null: nowhere
+ * Joins a room. While this page is in the room, or joins it, the same server, room, user and name
+ * give the same `Room`.
  *
- * @typedef {string | { readonly peerId: string }} PeerReference a peerId, or an object with one,
- *   such as a {@link Peer} or a peer in the lobby
- *
- * @typedef {object} RoomEvents
- * @property {Peer} peer a new connection; `peer.on('closed')` reports its end
- * @property {{ peerId: string, error: unknown }} error this browser could not create a connection
- *   to a peer; the room tries it again with the next ICE servers
+ * @param {RoomOptions} options
+ * @returns {Promise<Room>} resolves when this peer is in the room, after the lobby; rejected with a
+ *   {@link SignalingError}
  */
-/** @extends {TypedEmitter<RoomEvents>} */
+export declare function join(options: RoomOptions): Promise<Room>;
+/** Made by {@link join}. @extends {TypedEmitter<RoomEvents>} */
 export declare class Room extends TypedEmitter<RoomEvents> {
     #private;
     /** @readonly @type {SignalingClient} */
     readonly client: SignalingClient;
-    /** @param {RoomOptions} options @throws {SignalingError} `bad_option` or `not_supported` */
-    constructor(options: RoomOptions);
-    /** The connections to other peers, by peerId. @returns {ReadonlyMap<string, Peer>} */
-    get peers(): ReadonlyMap<string, Peer>;
-    /** The peers in the lobby, by peerId; only with the permission `admit`. */
-    get waiting(): ReadonlyMap<string, import("./messages.js").WaitingPeer>;
+    /** Why this peer is no longer in the room, as soon as that is so. @readonly @type {Promise<SignalingError>} */
+    readonly left: Promise<SignalingError>;
+    /** The connections to other peers, by peerId. @readonly @type {Map<string, Peer>} */
+    readonly peers: Map<string, Peer>;
+    /** @param {RoomOptions} given @param {string} key of this room in the page @throws {SignalingError} `bad_option` or `not_supported` */
+    constructor(given: RoomOptions, key: string);
+    get state(): import("./client.js").ClientState;
     /**
      * Whether this peer has the permission now.
      *
      * @param {string} permission `publish`, `message`, `moderate`, `admit`, `end`, …
      */
     may(permission: string): boolean;
-    /** Resolves when this peer is in the room, after the lobby. Rejects with a `SignalingError`. */
-    join(): Promise<import("./messages.js").Joined>;
+    /**
+     * One call of {@link join}, which calls it. The room is left when all callers have aborted.
+     *
+     * @param {RoomOptions} options
+     * @returns {Promise<Room>}
+     */
+    enter({ signal, onState }: RoomOptions): Promise<Room>;
     /** Leaves the room. Synchronous, so that a page can call it on `pagehide`. */
     leave(): void;
+    /** Rests the signaling and keeps the connections to other peers, see {@link SignalingClient.pause}. */
+    pause(): void;
+    /** Ends {@link pause}. */
+    resume(): void;
+    /** Sends a message to all other peers. @param {unknown} data any JSON */
+    send(data: unknown): Promise<import("./messages.js").Ack>;
     /**
-     * Sends this track to all peers instead of the current one of this name; null stops sending.
+     * Sends this track to all peers instead of the current one of this name and kind; null stops sending
+     * all tracks of this name.
      *
-     * @param {string} name `audio`, `video`, or another name for a further track, such as `screen`
+     * @param {string} name `audio`, `video`, or another name for further tracks, such as `screen`: the
+     *   other side gets them as {@link Peer.streams}
      * @param {MediaStreamTrack | null} track
-     * @param {MediaStream} [stream] its id is a key of {@link Peer.streams} on the other side; a name
-     *   keeps its first stream. Default: the stream of `audio` and `video`
      */
-    setTrack(name: string, track: MediaStreamTrack | null, stream?: MediaStream): Promise<void>;
-    /** Admits a peer from the lobby. Needs `admit`. @param {PeerReference} peer */
-    admit(peer: PeerReference): Promise<import("./messages.js").Ack>;
-    /** Removes a peer from the lobby. Needs `admit`. @param {PeerReference} peer */
-    deny(peer: PeerReference): Promise<import("./messages.js").Ack>;
-    /**
-     * Removes a peer from the room; it cannot return with the same token. Needs `moderate`.
-     *
-     * @param {PeerReference} peer
-     */
-    kick(peer: PeerReference): Promise<import("./messages.js").Ack>;
-    /**
-     * Removes the permission `publish` from a peer, or restores it. Needs `moderate`.
-     *
-     * @param {PeerReference} peer
-     * @param {boolean} [on] false restores it
-     */
-    mute(peer: PeerReference, on?: boolean): Promise<import("./messages.js").Ack>;
-    /** Locks the room against new peers, or unlocks it. Needs `moderate`. @param {boolean} locked */
-    lock(locked: boolean): Promise<import("./messages.js").Ack>;
-    /**
-     * Ends the room: all peers leave, also this one. Needs `end`.
-     *
-     * @param {{ lock?: boolean }} [options] `lock`: peers cannot open the room again
-     */
-    end({ lock }?: {
-        lock?: boolean;
-    }): Promise<import("./messages.js").Ack>;
-    /** Sends a new token to the server. @param {string} token */
-    refresh(token: string): Promise<void>;
+    setTrack(name: string, track: MediaStreamTrack | null): Promise<void>;
+    /** @protected @override @param {string} name */
+    protected past(name: string): Peer[] | import("./client.js").StateChange[];
 }

@@ -14,13 +14,7 @@ export declare function rejectDataChannels(sdp: string): string;
  * @param {Pick<RTCPeerConnection, 'localDescription' | 'remoteDescription'>} connection
  */
 export declare function hasDeclined({ localDescription, remoteDescription }: Pick<RTCPeerConnection, 'localDescription' | 'remoteDescription'>): boolean;
-/**
- * Returns the part of an offer that changes with its media: kinds, codecs, tracks, directions, and
- * whether it restarts ICE. Two offers of the same media differ otherwise, for example in ports and new sections.
- *
- * @param {string} offer
- * @param {string} earlier an earlier offer, or nothing
- */
-export declare function shapeOf(offer: string, earlier: string): string;
 /** Whether two sections have the same mid. @param {string} sdp */
 export declare function hasRepeatedMid(sdp: string): boolean;
+/** The certificate of the connection. @param {string} sdp */
+export declare function fingerprintOf(sdp: string): string | undefined;

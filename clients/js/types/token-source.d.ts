@@ -34,3 +34,13 @@ export type TokenSourceOptions = {
  * @returns {() => Promise<string>} rejected with a {@link SignalingError}
  */
 export declare function tokenSource(options: TokenSourceOptions): () => Promise<string>;
+/**
+ * Exchanges a token for a ticket, which opens one connection within half a minute: a value for the
+ * option `getTicket`.
+ *
+ * @param {import('./http.js').Server & { token: string }} options
+ * @returns {Promise<string>} rejected with a {@link SignalingError}
+ */
+export declare function ticketFor({ token, ...server }: import('./http.js').Server & {
+    token: string;
+}): Promise<string>;

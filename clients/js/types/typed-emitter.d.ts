@@ -1,12 +1,14 @@
 /**
- * An `EventTarget` with typed events: a listener gets the detail, not the event object. A listener
- * that throws does not stop the others.
+ * Typed events: a listener gets the detail of the event. A listener that throws does not stop the
+ * others. Needs no part of a browser.
  *
  * @template {object} Events event name → detail
  */
-export declare class TypedEmitter<Events extends object> extends EventTarget {
+export declare class TypedEmitter<Events extends object> {
+    #private;
     /**
-     * Calls `listener` with the detail of every event of this name.
+     * Calls `listener` with the detail of every event of this name. What has happened before and still
+     * counts is reported at once, before this method returns: see {@link past}.
      *
      * @template {keyof Events & string} Name
      * @param {Name} name
@@ -14,7 +16,7 @@ export declare class TypedEmitter<Events extends object> extends EventTarget {
      * @param {{ once?: boolean, signal?: AbortSignal }} [options]
      * @returns {() => void} removes the listener
      */
-    on<Name extends keyof Events & string>(name: Name, listener: (detail: Events[Name]) => void, options?: {
+    on<Name extends keyof Events & string>(name: Name, listener: (detail: Events[Name]) => void, { once, signal }?: {
         once?: boolean;
         signal?: AbortSignal;
     }): () => void;
@@ -26,6 +28,14 @@ export declare class TypedEmitter<Events extends object> extends EventTarget {
      * @returns {Promise<Events[Name]>}
      */
     next<Name extends keyof Events & string>(name: Name): Promise<Events[Name]>;
+    /**
+     * The events that a late listener gets, because they still count.
+     *
+     * @protected
+     * @param {string} _name
+     * @returns {any[]} their details
+     */
+    protected past(_name: string): any[];
     /**
      * @protected
      * @template {keyof Events & string} Name

@@ -9,11 +9,11 @@ import { WebSocketServer } from 'ws';
 import { joinedFrame } from '../scripted-server.js';
 
 const PAGE = `<!doctype html><script type="module">
-import { Room } from '/client/room.js';
+import { join } from '/client/room.js';
 globalThis.made = [];
 globalThis.RTCPeerConnection = class extends RTCPeerConnection { constructor(...args) { super(...args); made.push(this); } };
 const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
-globalThis.room = new Room({ room: 'r', getToken: () => 'T', media });
+globalThis.room = await join({ room: 'r', getToken: () => 'T', media });
 globalThis.ended = [];
 globalThis.hungUp = 0;
 room.on('peer', (peer) => {
@@ -22,7 +22,6 @@ room.on('peer', (peer) => {
   peer.on('closed', (why) => { ended.push(why); video.remove(); });
   peer.on('datachannel', (channel) => channel.addEventListener('close', () => (hungUp += 1)));
 });
-await room.join();
 </script>`;
 
 export class LossyServer {
