@@ -14,6 +14,7 @@ CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
 FUZZ_SECONDS=5   # for each target; fuzz/README.md describes the long run
 NODE=20          # as in "engines" of clients/js
+NPM_FOLDERS=(clients/js tests examples/token-express examples/react-call)
 STEP_TIMEOUT=2100
 STEPS=(fmt clippy deny build cargo-test fuzz chaos bench instructions js-lint js-types js-test signatures compose api edge browser hygiene)
 
@@ -77,7 +78,10 @@ step_api() {
   tests/fuzz-api/run.sh "${CARGO_TARGET_DIR:-target}/debug/signalbox" "$WORK/schemathesis"
 }
 # `exec`, so that the end of STEP_TIMEOUT reaches the runner, which ends its tests.
-step_edge() { exec node tests/node-tests.mjs tests/edge; }
+step_edge() {
+  wait_for_job fastapi || return
+  exec node tests/node-tests.mjs tests/edge
+}
 step_browser() { exec node tests/node-tests.mjs tests/browser; }
 step_hygiene() { tests/hygiene.sh "$SIGNALBOX_TEST_LOGS"; }
 
@@ -93,12 +97,13 @@ as_root() {
 install_packages() {
   local pair command missing=()
   for pair in redis-server:redis-server redis-cli:redis-tools nginx:nginx turnserver:coturn openssl:openssl envsubst:gettext-base chromium:chromium firefox-esr:firefox-esr valgrind:valgrind \
-    ip:iproute2 cc:gcc c++:g++ ld:libc6-dev unshare:util-linux; do
+    go:golang-go php:php-cli ip:iproute2 cc:gcc c++:g++ ld:libc6-dev unshare:util-linux; do
     command=${pair%%:*}
     PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("${pair#*:}")
   done
   python3 -c "import ensurepip" 2>/dev/null || missing+=(python3 python3-venv)
   python3 -c "import websockets" 2>/dev/null || missing+=(python3-websockets)
+  php -r 'exit(extension_loaded("curl") ? 0 : 1);' 2>/dev/null || missing+=(php-curl)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   command -v docker-compose >/dev/null || docker compose version >/dev/null 2>&1 || missing+=(docker-compose)
   # The npm package is large, and a recent enough node usually has its own npm.
@@ -132,10 +137,9 @@ install_node() {
 }
 
 install_modules() {
-  local lock folder
-  for lock in clients/js/package-lock.json tests/package-lock.json; do
-    folder=$(dirname "$lock")
-    if [ "$folder/node_modules/.package-lock.json" -nt "$lock" ]; then
+  local folder
+  for folder in "${NPM_FOLDERS[@]}"; do
+    if [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ]; then
       say "npm: $folder has its modules"
     else
       say "npm: npm ci in $folder"
@@ -182,11 +186,19 @@ install_schemathesis() {
     "$WORK/schemathesis/bin/schemathesis" --version
 }
 
+# The example has its environment where its README makes it.
+install_fastapi() {
+  local folder=examples/token-fastapi
+  if [ "$folder/.venv/bin/uvicorn" -nt "$folder/requirements.txt" ]; then say "fastapi: $folder has its packages"; return; fi
+  python3 -m venv --clear "$folder/.venv" &&
+    "$folder/.venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "$folder/requirements.txt"
+}
+
 # Checks the signatures of the registry for the packages in package-lock.json. npm verifies them
 # with keys that it fetches from sigstore.dev.
 check_signatures() {
   local folder output
-  for folder in clients/js tests; do
+  for folder in "${NPM_FOLDERS[@]}"; do
     if output=$(cd "$folder" && npm audit signatures --fetch-retries=0 2>&1); then
       say "$folder: $output"
     elif grep -qiE 'ENOTFOUND|EAI_AGAIN|ECONN|ETIMEDOUT|ENETUNREACH|E4[0-9][0-9]|no dependencies to audit' <<<"$output"; then
@@ -222,6 +234,7 @@ prepare() {
     start_job fuzz install_cargo_fuzz
   fi
   if is_chosen api; then start_job schemathesis install_schemathesis; fi
+  if is_chosen edge; then start_job fastapi install_fastapi; fi
   install_node
   install_modules
   if is_chosen signatures; then start_job signatures check_signatures; fi

@@ -6,7 +6,7 @@ use std::{
 };
 
 /// Folders that hold no source, by name or by path: their files are generated or downloaded.
-const SKIPPED_FOLDERS: [&str; 4] = [".git", "target", "node_modules", "clients/js/types"];
+const SKIPPED_FOLDERS: [&str; 5] = [".git", ".venv", "target", "node_modules", "clients/js/types"];
 
 fn absolute(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)

@@ -160,8 +160,8 @@ export class TestSite {
   }
 
   /** Waits until a process listens on a TCP port. */
-  waitForPort(port, child) {
-    return waitForPort(port, child);
+  waitForPort(port, child, deadlineMs) {
+    return waitForPort(port, child, deadlineMs);
   }
 
   /** Starts a server in this process, for tests that read the requests or choose the answers. */
@@ -326,21 +326,26 @@ export async function stopProcess(child) {
   clearTimeout(killTimer);
 }
 
-const waitForPort = (port, child) =>
-  waitUntil(`port ${port} listens`, child, () =>
-    new Promise((resolve, reject) => {
-      const socket = connect(port, '127.0.0.1', () => resolve(socket.destroy()));
-      socket.on('error', reject);
-    }));
+const waitForPort = (port, child, deadlineMs) =>
+  waitUntil(
+    `port ${port} listens`,
+    child,
+    () =>
+      new Promise((resolve, reject) => {
+        const socket = connect(port, '127.0.0.1', () => resolve(socket.destroy()));
+        socket.on('error', reject);
+      }),
+    deadlineMs,
+  );
 
 /** Repeats a check until it returns true, the process has ended or the deadline is over. */
-async function waitUntil(description, child, check) {
-  const end = Date.now() + DEADLINE_MS;
+async function waitUntil(description, child, check, deadlineMs = DEADLINE_MS) {
+  const end = Date.now() + deadlineMs;
   for (;;) {
     const ended = child.failure ?? (child.exitCode ?? child.signalCode) !== null;
     if (ended) throw new Error(`${description}: the process has ended:\n${readFileSync(child.log, 'utf8').slice(-2000)}`);
     if (await Promise.resolve().then(check).catch(() => false)) return;
-    if (Date.now() > end) throw new Error(`${description}: not in ${DEADLINE_MS} ms:\n${readFileSync(child.log, 'utf8').slice(-2000)}`);
+    if (Date.now() > end) throw new Error(`${description}: not in ${deadlineMs} ms:\n${readFileSync(child.log, 'utf8').slice(-2000)}`);
     await sleep(20);
   }
 }

@@ -1,0 +1,3 @@
+module example.com/token-go
+
+go 1.19
