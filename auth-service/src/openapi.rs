@@ -56,6 +56,7 @@ use crate::{
         rooms::bans::ban,
         rooms::sanctions::list,
         rooms::sanctions::lift,
+        rooms::timeline::get,
         access_rules::rules::list,
         access_rules::rules::lift,
         access_rules::revocations::post,

@@ -6,7 +6,7 @@
 //! - [`admission`]: the checks of a new connection; [`token_keys`], `ticket_store`,
 //!   [`resume_handle`], [`room_token`]: its credentials
 //! - [`node`]: puts the parts together; [`node_context`]: the parts that every room of it uses
-//! - `maintenance`, `access_enforcer`, [`usage_meter`]: the tasks of a node
+//! - `maintenance`, `access_enforcer`, [`usage_meter`], [`timeline_writer`]: the tasks of a node
 //! - [`app`], [`drain`]: the HTTP routes, and the stop of a node
 //!
 //! Imports point one way: `main` → `app`, `drain` → `connection` → `node` → the tasks →
@@ -32,5 +32,6 @@ pub mod resume_handle;
 pub mod room_token;
 mod socket_budget;
 mod ticket_store;
+pub mod timeline_writer;
 pub mod token_keys;
 pub mod usage_meter;

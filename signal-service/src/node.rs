@@ -28,6 +28,7 @@ use crate::{
     registry::RoomRegistry,
     resume_handle::HandleKeys,
     ticket_store::TicketStore,
+    timeline_writer::TimelineWriter,
     token_keys::TokenKeys,
     usage_meter::{self, UsageMeter},
 };
@@ -50,6 +51,7 @@ pub struct SignalNode {
     pub(crate) ice_directory: IceDirectory,
     /// The usage of this node, unless `usage.kept` is zero.
     pub(crate) usage_meter: Option<Arc<UsageMeter>>,
+    pub(crate) timeline_writer: TimelineWriter,
 }
 
 /// Why a node cannot start.
@@ -118,6 +120,7 @@ impl SignalNode {
         let counts_usage = !settings.usage.kept.0.is_zero();
         let usage_meter = counts_usage.then(|| UsageMeter::new(settings.usage.pairs as usize));
         usage_meter.iter().for_each(|meter| usage_meter::start_usage_flush(meter, &registry));
+        let timeline_writer = TimelineWriter::start(&registry);
         let handle_keys = Arc::new(handle_keys);
         let admission = AdmissionControl::new(
             token_keys,
@@ -140,6 +143,7 @@ impl SignalNode {
             access_control,
             ice_directory,
             usage_meter,
+            timeline_writer,
             settings: LiveValue::new(settings),
         }))
     }

@@ -8,9 +8,12 @@ use prometheus::{
     core::Collector,
 };
 use signalbox_access::{AccessControl, RULE_KINDS};
-use signalbox_protocol::{CloseCode, ErrorCode};
+use signalbox_protocol::{CloseCode, ErrorCode, PairOutcome, PairResult};
 use signalbox_redis::MemoryLevel;
 use signalbox_rooms::store::BacklogBound;
+
+/// The bounds of the times until two peers are connected, seconds.
+const CONNECT_BUCKETS: [f64; 11] = [0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 15.0, 30.0, 60.0];
 
 /// The metrics of one node.
 #[derive(Clone)]
@@ -33,6 +36,13 @@ pub struct NodeMetrics {
     pub direct_messages: IntCounter,
     /// The forwarded messages. A message counts once, even with many targets.
     pub forwarded_messages: IntCounter,
+    /// The attempts of peers of this node to connect to another peer.
+    pub pair_attempts: IntCounter,
+    /// The batches of steps that the timeline of a room lacks.
+    pub timelines_lost: IntCounter,
+    pair_outcomes: IntCounterVec,
+    pair_connect_seconds: Histogram,
+    pairs_relayed: IntCounter,
     outbox_high_water: IntGauge,
     /// The duration of append calls, seconds.
     pub append_seconds: Histogram,
@@ -116,6 +126,32 @@ impl NodeMetrics {
                 "Messages delivered directly while the store was unavailable",
             )?,
             forwarded_messages: IntCounter::new("signalbox_forwarded_total", "Messages forwarded")?,
+            pair_attempts: IntCounter::new(
+                "signalbox_pair_attempts_total",
+                "Attempts to connect two peers, by their first offer",
+            )?,
+            timelines_lost: IntCounter::new(
+                "signalbox_timelines_lost_total",
+                "Reports that were not written to the timeline of a room",
+            )?,
+            pair_outcomes: IntCounterVec::new(
+                Opts::new(
+                    "signalbox_pair_outcomes_total",
+                    "Attempts to connect two peers that have ended, as each of them reports",
+                ),
+                &["result", "code"],
+            )?,
+            pair_connect_seconds: Histogram::with_opts(
+                HistogramOpts::new(
+                    "signalbox_pair_connect_seconds",
+                    "Time until two peers were connected, as each of them reports",
+                )
+                .buckets(CONNECT_BUCKETS.to_vec()),
+            )?,
+            pairs_relayed: IntCounter::new(
+                "signalbox_pairs_relayed_total",
+                "Connected outcomes whose path goes through a relay",
+            )?,
             outbox_high_water: IntGauge::new(
                 "signalbox_outbox_high_water_bytes",
                 "Largest number of bytes that waited for one socket",
@@ -176,7 +212,12 @@ impl NodeMetrics {
             )?,
             jwks_fetches: vec("signalbox_jwks_fetches_total", "Fetches of the published keys", "outcome")?,
         };
-        let collectors: [Box<dyn Collector>; 27] = [
+        let collectors: [Box<dyn Collector>; 32] = [
+            Box::new(metrics.pair_attempts.clone()),
+            Box::new(metrics.timelines_lost.clone()),
+            Box::new(metrics.pair_outcomes.clone()),
+            Box::new(metrics.pair_connect_seconds.clone()),
+            Box::new(metrics.pairs_relayed.clone()),
             Box::new(metrics.worker_connections.clone()),
             Box::new(metrics.connection_limit.clone()),
             Box::new(metrics.budget_closes.clone()),
@@ -234,6 +275,21 @@ impl NodeMetrics {
     /// Counts a connection that the server closed.
     pub fn count_close(&self, code: CloseCode) {
         self.closes.with_label_values(&[code.reason()]).inc();
+    }
+
+    /// Counts the outcome that a client reports of an attempt to connect two peers.
+    pub fn count_pair_outcome(&self, outcome: &PairOutcome) {
+        let code = outcome.code.map_or("none", |code| code.as_str());
+        self.pair_outcomes.with_label_values(&[outcome.result.as_str(), code]).inc();
+        if outcome.result != PairResult::Connected {
+            return;
+        }
+        if let Some(ms) = outcome.ms {
+            self.pair_connect_seconds.observe(f64::from(ms) / 1_000.0);
+        }
+        if outcome.relayed == Some(true) {
+            self.pairs_relayed.inc();
+        }
     }
 
     /// Counts a fetch of the published keys.

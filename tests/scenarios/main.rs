@@ -12,7 +12,7 @@
 //!   [`redis_traffic`], [`data_retention`]
 //! - Failures: [`outage`], [`drain`], [`node_death`], [`redis_outage`], [`redis_failover`],
 //!   [`redis_refusals`], [`partial_failure`], [`lost_refusals`]
-//! - Operation: [`boot`], [`configuration`], [`reload`], [`event_feed`], [`usage`], [`webhooks`],
+//! - Operation: [`boot`], [`configuration`], [`reload`], [`event_feed`], [`timeline`], [`usage`], [`webhooks`],
 //!   [`hanging_dependencies`], [`shared_redis`], [`workers`]
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
@@ -104,6 +104,7 @@ mod signing_keys;
 mod store_authority;
 mod table_shares;
 mod tickets;
+mod timeline;
 mod token_lifetime;
 mod turn;
 mod usage;

@@ -18,7 +18,7 @@ on_each_store! {
         assert_eq!(joined["permissions"], json!(["publish", "message", "share", "data"]));
         assert_eq!(joined["limits"], json!({"frameBytes": 65536, "sdpBytes": 49152, "candidateBytes": 2048, "dataBytes": 16384,
             "metadataBytes": 4096, "roomPeers": 100, "burst": 1000, "ratePerSecond": 100, "backlog": 512}));
-        assert_eq!((&joined["seq"], &joined["features"]), (&json!(0), &json!(["resume"])));
+        assert_eq!((&joined["seq"], &joined["features"]), (&json!(0), &json!(["resume", "outcome"])));
         assert!(joined["resume"].as_str().unwrap().len() > 64);
         assert_eq!((&joined["pingInterval"], &joined["icePolicy"]), (&json!(25_000), &json!("all")));
         assert_eq!(joined["resumeWindow"], json!(RESUME_WINDOW.as_millis() as u64));

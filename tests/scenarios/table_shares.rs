@@ -55,12 +55,16 @@ fn limit_kind(setting: &str) -> LimitKind {
         "key_invites" => LimitKind::Table(BoundedTable::InvitesOfKey),
         "lobby_peers" => LimitKind::Table(BoundedTable::LobbyPlaces),
         "room_peers" | "extra_moderators" => LimitKind::Table(BoundedTable::RoomPlaces),
-        // `room_limits.rs` of the auth service, `load_budgets.rs`, and the refusals of a full node.
-        "feed_readers" | "room_backlog_bytes" | "grant_backlog_bytes" | "node_outbox" | "connections" => {
-            LimitKind::TestedElsewhere
-        }
+        // `room_limits.rs` of the auth service, `load_budgets.rs`, the refusals of a full node, and
+        // `conformance/timeline.rs` of the store.
+        "timeline_pairs"
+        | "feed_readers"
+        | "room_backlog_bytes"
+        | "grant_backlog_bytes"
+        | "node_outbox"
+        | "connections" => LimitKind::TestedElsewhere,
         "frame" | "sdp" | "candidate" | "data" | "metadata" | "body" | "user_peers" | "burst" | "rate"
-        | "backlog" | "backlog_bytes" | "outbox" | "socket_buffer" => LimitKind::OfOne,
+        | "backlog" | "backlog_bytes" | "timeline_steps" | "outbox" | "socket_buffer" => LimitKind::OfOne,
         other => panic!("name the table that limits.{other} bounds, and give it a row"),
     }
 }

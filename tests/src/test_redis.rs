@@ -40,6 +40,8 @@ const fn max_ttl_ms(kind: KeyKind) -> i64 {
         | KeyKind::Due
         | KeyKind::CreatedRooms
         | KeyKind::Nodes
+        | KeyKind::Timeline
+        | KeyKind::TimelinePairs
         | KeyKind::PartitionCount
         | KeyKind::WebhookQueue
         | KeyKind::WebhookState
@@ -191,7 +193,7 @@ impl TestRedis {
 }
 
 /// Whether a key may remain after all rooms have ended: keys of nodes, access rules and tokens, and
-/// what is kept for the operator (the usage of a day, events for webhooks).
+/// what is kept for the operator (the usage of a day, timelines, events for webhooks).
 pub fn outlives_rooms(key: &str) -> bool {
     !matches!(
         KeyKind::of_key(key),

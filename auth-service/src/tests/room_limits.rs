@@ -66,6 +66,7 @@ pub(super) fn expectation(operation: &str, room: &str) -> Option<(Expectation, V
         | "GET /api/rooms/{room}/sanctions"
         | "DELETE /api/rooms/{room}/sanctions/{user}"
         | "GET /api/rooms/{room}/participants"
+        | "GET /api/rooms/{room}/timeline"
         | "DELETE /api/rooms/{room}/participants"
         | "DELETE /api/rooms/{room}/participants/{peer}"
         | "POST /api/rooms/{room}/participants/{peer}/{verb}"

@@ -15,7 +15,7 @@ pub enum TakesEffect {
 }
 
 /// The settings that a reload applies.
-const RELOADED_SETTINGS: [&str; 44] = [
+const RELOADED_SETTINGS: [&str; 46] = [
     "server.allowed_origins",
     "server.allowed_hosts",
     "server.trusted_proxies",
@@ -50,6 +50,8 @@ const RELOADED_SETTINGS: [&str; 44] = [
     "limits.grant_backlog_bytes",
     "limits.outbox",
     "limits.feed_readers",
+    "limits.timeline_pairs",
+    "limits.timeline_steps",
     "rooms.per_user",
     "rooms.per_key",
     "rooms.creator_role",

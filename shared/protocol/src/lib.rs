@@ -14,6 +14,7 @@ pub mod feed;
 pub mod file_text;
 pub mod id;
 mod json_bounds;
+mod pair_outcome;
 pub mod problem;
 #[cfg(test)]
 mod schema;
@@ -24,6 +25,7 @@ pub use close_code::CloseCode;
 pub use credential_root::{CredentialRoot, InvalidRoot, MAX_ISSUER_BYTES, is_issuer};
 pub use error_code::ErrorCode;
 pub use json_bounds::{MAX_SAFE_INTEGER, MAX_TOKEN_BYTES, is_bounded_object};
+pub use pair_outcome::{FailureCode, MAX_OUTCOME_MS, PairOutcome, PairResult, PairStep, PathProtocol};
 pub use server::{
     DescriptionMessage, E2eeMode, IcePolicy, IceServer, JoinedMessage, KnockEndReason, LeaveReason,
     LobbyPeer, PeerInfo, RefusedId, RoomInfo, ServerMessage, UserSource, WaitingMessage, WireLimits,

@@ -7,7 +7,7 @@
 use schemars::{JsonSchema, Schema, schema_for};
 
 use super::ServerMessage;
-use crate::id::PeerId;
+use crate::{FailureCode, PairResult, PathProtocol, id::PeerId};
 
 // The schemas by the name of their file in `docs/schema`.
 fn all_schemas() -> [(&'static str, Schema); 2] {
@@ -29,6 +29,7 @@ enum ClientFrame {
     Leave(MessageIdMember),
     Going(MessageIdMember),
     Received(ReceivedFrame),
+    Outcome(OutcomeFrame),
     Refresh(RefreshFrame),
     Ping(MessageIdMember),
     Kick(PeerCommandFrame),
@@ -127,6 +128,30 @@ struct UpdateFrame {
 struct ReceivedFrame {
     #[schemars(range(max = 9_007_199_254_740_991_u64))]
     seq: u64,
+}
+
+/// How an attempt to connect to another peer ended.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct OutcomeFrame {
+    peer: PeerId,
+    result: PairResult,
+    /// Only with `failed` and `closed`.
+    #[serde(default)]
+    #[schemars(with = "FailureCode")]
+    code: Option<FailureCode>,
+    /// The time from the start of the attempt to its end, milliseconds.
+    #[serde(default)]
+    #[schemars(with = "u32", range(max = 3_600_000))]
+    ms: Option<u32>,
+    /// Whether the path goes through a relay.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    relayed: Option<bool>,
+    /// The protocol of the path.
+    #[serde(default)]
+    #[schemars(with = "PathProtocol")]
+    protocol: Option<PathProtocol>,
 }
 
 /// A command about another peer.

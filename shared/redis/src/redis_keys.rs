@@ -176,6 +176,10 @@ key_kinds! {
     WebhookLease: "sb:a:hook-lease:", Text, auth BOTH, signal NO;
     /// See [`webhook_dead_key`].
     WebhookDead: "sb:a:hook-dead:", Stream, auth BOTH, signal NO;
+    /// See [`timeline_key`].
+    Timeline: "sb:timeline:", Hash, auth READ, signal BOTH;
+    /// See [`timeline_pairs_key`].
+    TimelinePairs: "sb:s:timeline-pairs:", SortedSet, auth NO, signal BOTH;
     /// See [`usage_key`].
     Usage: "sb:usage:", Hash, auth READ, signal BOTH;
 }
@@ -417,6 +421,17 @@ pub fn webhook_dead_key(p: usize) -> String {
     KeyKind::WebhookDead.key_in(p)
 }
 
+/// The timeline of a room: the steps of each pair of peers. TTL: `timing.timeline` after the last
+/// write, at most a day.
+pub fn timeline_key(room: &RoomId) -> String {
+    KeyKind::Timeline.named_key_in(partition_of_room(room), room)
+}
+
+/// The pairs of a timeline by the time of their last step. TTL: as [`timeline_key`].
+pub fn timeline_pairs_key(room: &RoomId) -> String {
+    KeyKind::TimelinePairs.named_key_in(partition_of_room(room), room)
+}
+
 /// The usage of a day such as `2026-11-21`, by API key and room: a hash. TTL: `usage.kept` after
 /// the last write.
 pub fn usage_key(day: &str) -> String {
@@ -455,6 +470,8 @@ mod tests {
             body_holders_key(&name),
             node_topic_prefix(&name),
             feed_topic(&name),
+            timeline_key(&name),
+            timeline_pairs_key(&name),
         ];
         for key in hooks.into_iter().chain(others) {
             assert!(key.contains(&tag), "{key}");
@@ -492,6 +509,8 @@ mod tests {
             (KeyKind::WebhookState, webhook_state_key(p)),
             (KeyKind::WebhookLease, webhook_lease_key(p)),
             (KeyKind::WebhookDead, webhook_dead_key(p)),
+            (KeyKind::Timeline, timeline_key(&room)),
+            (KeyKind::TimelinePairs, timeline_pairs_key(&room)),
             (KeyKind::Usage, usage_key("2026-11-21")),
         ];
         assert_eq!(keys.len(), KeyKind::ALL.len(), "a kind has no row");

@@ -7,6 +7,7 @@
 //! - [`store`]: the contract, and two stores that keep it: the memory of one process, and Redis
 //! - [`room`]: the rules, pure: `decide(state, now, inputs)`
 //! - [`feed`], [`usage`]: events for operators, and joins and minutes for each API key
+//! - [`timeline`]: the steps of two peers toward each other
 //!
 //! Owns: every change of a room, requested by a connection of a node or by the API. Must not: know
 //! a connection, HTTP or a token. Imports point one way: `room_service` → `commit_loop` →
@@ -19,4 +20,5 @@ pub mod removal;
 pub mod room;
 pub mod room_service;
 pub mod store;
+pub mod timeline;
 pub mod usage;

@@ -31,6 +31,23 @@ pub(super) enum ConnectionEnd {
     PageClosed,
 }
 
+/// Whether the peer leaves with its connection, or has left before.
+pub(super) fn ends_peer(end: &ConnectionEnd) -> bool {
+    matches!(
+        end,
+        ConnectionEnd::ServerClose(
+            CloseCode::SessionGone
+                | CloseCode::TokenExpired
+                | CloseCode::Removed
+                | CloseCode::Ended
+                | CloseCode::Denied
+                | CloseCode::Banned
+                | CloseCode::Revoked
+                | CloseCode::AddressDenied
+        )
+    )
+}
+
 /// Queues the detach or the leave of the peer when its connection ends.
 pub(super) fn detach_or_leave(room: &Arc<LocalRoom>, peer: &LocalPeer, end: &ConnectionEnd) {
     match end {

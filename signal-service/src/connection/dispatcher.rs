@@ -13,12 +13,13 @@ use signalbox_config::LimitSettings;
 use signalbox_policy::RolePolicy;
 use signalbox_protocol::{
     ClientMessage, CloseCode, ErrorCode, ForwardKind, ForwardMessage, MessageError, MessageLimits,
-    RoomCommand,
+    PairOutcome, PairStep, RoomCommand, id::PeerId,
 };
 use signalbox_rooms::{room::Permission, store::MessageTarget};
 
 use super::{
     frame_reader::{IncomingFrame, ReadEnd},
+    pair_activity::{PairActivity, TimedSteps},
     request_queue::PeerRequest,
 };
 use crate::{
@@ -51,6 +52,8 @@ pub(super) enum DispatchAction {
     RecordGoing,
     /// Record that the client has all entries up to this one.
     RecordReceived(u64),
+    /// Record how an attempt to connect to another peer ended.
+    RecordOutcome(PairOutcome, TimedSteps),
     /// Answer a `ping`.
     AnswerPing {
         /// The message id.
@@ -93,14 +96,15 @@ pub(super) struct MessageDispatcher<'a> {
     node: &'a SignalNode,
     peer: &'a LocalPeer,
     sender_policy: SenderPolicy,
+    pair_activity: PairActivity,
     /// The sizes that the first frame named.
     limits: MessageLimits,
 }
 
 impl<'a> MessageDispatcher<'a> {
-    pub(super) fn new(node: &'a SignalNode, peer: &'a LocalPeer) -> Self {
+    pub(super) fn new(node: &'a SignalNode, peer: &'a LocalPeer, pair_activity: PairActivity) -> Self {
         let limits = node.settings.read(|settings| message_limits(&settings.limits));
-        Self { node, peer, sender_policy: SenderPolicy::default(), limits }
+        Self { node, peer, sender_policy: SenderPolicy::default(), pair_activity, limits }
     }
 
     /// The action for one frame. `rate` is the decision of the peer's bucket for this frame. Pings,
@@ -161,6 +165,13 @@ impl<'a> MessageDispatcher<'a> {
             ClientMessage::Command { id, command } => self.dispatch_command(id, command),
             ClientMessage::Ping { id } => DispatchAction::AnswerPing { id },
             ClientMessage::Received { seq } => DispatchAction::RecordReceived(seq),
+            ClientMessage::Outcome(outcome) if outcome.peer == self.peer.id => {
+                error_action(None, ErrorCode::BadMessage, Some("peer"), "must be another peer")
+            }
+            ClientMessage::Outcome(outcome) => {
+                let steps = self.pair_activity.take_steps(&outcome);
+                DispatchAction::RecordOutcome(outcome, steps)
+            }
         }
     }
 
@@ -189,10 +200,20 @@ impl<'a> MessageDispatcher<'a> {
             Arc::from(&**frame)
         });
         let range = message.payload_range(&body).filter(|_| redact_for_target);
+        if let Some(to) = &message.to
+            && self.pair_activity.record_message(to, message.kind)
+        {
+            self.node.registry.context().metrics.pair_attempts.inc();
+        }
         let redactable = range.map(|range| PayloadRange { kind: message.kind, range });
         let target = message.to.map_or(MessageTarget::Room, MessageTarget::Peer);
         let message = OutgoingMessage { id: message.id, target, body, redactable };
         DispatchAction::Queue(PeerRequest::Forward(message))
+    }
+
+    /// The attempts for which the client has reported no outcome, when the connection ends.
+    pub(super) fn take_open_attempts(&mut self, end: PairStep) -> Vec<(PeerId, TimedSteps)> {
+        self.pair_activity.take_open_attempts(end)
     }
 
     /// Checks the permission for an early answer. The commit checks the permission again, because the

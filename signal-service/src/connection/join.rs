@@ -324,7 +324,7 @@ fn enter_lobby(
         limits: context.limits.wire_limits(),
         ping_interval: node.settings.read(|settings| settings.timing.ping.as_ms()),
         resume_window: node.settings.read(|settings| settings.timing.resume_window.as_ms()),
-        features: vec!["resume".to_owned()],
+        features: served_features(),
     };
     peer.set_replication_id(replication_id);
     peer.send_messages(&[ServerMessage::Waiting(waiting)]);
@@ -366,8 +366,13 @@ pub(super) fn build_joined(
         limits: context.limits.wire_limits(),
         ping_interval: node.settings.read(|settings| settings.timing.ping.as_ms()),
         resume_window: node.settings.read(|settings| settings.timing.resume_window.as_ms()),
-        features: vec!["resume".to_owned()],
+        features: served_features(),
     }
+}
+
+/// What a client may use without being refused.
+fn served_features() -> Vec<String> {
+    ["resume", "outcome"].map(str::to_owned).into()
 }
 
 /// A sealed handle. None if there is no key that seals.

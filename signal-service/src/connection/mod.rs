@@ -8,6 +8,8 @@
 //! - `request_queue`: the order of the requests of the peer, and their store calls;
 //!   `message_ids`: which ids must come again; `request_answers`: their answers
 //! - `join`: the commit and the first frame; `resync`, `lobby`: repair and admission later
+//! - `pair_activity`, `outcome_report`: the steps toward another peer, and how they ended as the client
+//!   reports it
 //! - `connection_token`, `deadlines`: what ends or changes with time
 //! - `disconnect`: the close code and the close handshake
 //!
@@ -23,6 +25,8 @@ mod join;
 mod listener;
 mod lobby;
 mod message_ids;
+mod outcome_report;
+mod pair_activity;
 mod request_answers;
 mod request_queue;
 mod resync;

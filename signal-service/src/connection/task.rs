@@ -12,18 +12,22 @@ use std::{io, mem::MaybeUninit, sync::Arc, time::Duration};
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use signalbox_config::LimitSettings;
-use signalbox_protocol::{CloseCode, ErrorCode, ServerMessage, clock, problem::Problem};
+use signalbox_protocol::{
+    CloseCode, ErrorCode, PairOutcome, PairStep, ServerMessage, clock, problem::Problem,
+};
 use signalbox_rooms::{room::Member, store::PeerStatus};
 use tokio::{io::Interest, net::TcpStream, time::Instant};
 
 use super::{
     connection_token::RefreshOutcome,
     deadlines::DueAction,
-    disconnect::{ConnectionEnd, GOING_AWAY, detach_or_leave, drain_close, left_close_code},
+    disconnect::{ConnectionEnd, GOING_AWAY, detach_or_leave, drain_close, ends_peer, left_close_code},
     dispatcher::{DispatchAction, ErrorAnswer, MessageDispatcher},
     frame_reader::{FrameReader, IncomingFrame, ReadEnd, ReadProgress},
     join::{JoinedPeer, build_resume_handle, join_or_resume},
     lobby::resync_in_lobby,
+    outcome_report::OutcomeReporter,
+    pair_activity::{PairActivity, TimedSteps},
     request_queue::{NextStep, PeerRequest},
     resync::{ResyncResult, resync_peer},
     state::ConnectionState,
@@ -235,12 +239,13 @@ impl<'a> ConnectionTask<'a> {
         let settings = node.settings.load();
         let attachment = (peer.id.clone(), joined.member.epoch);
         rate.begin_attachment(joined.previous.as_ref(), attachment, frame_rate(node), now);
-        let unconfirmed_handle = joined.is_resumed.then_some(joined.handle_generation);
+        let is_resumed = joined.is_resumed;
+        let unconfirmed_handle = is_resumed.then_some(joined.handle_generation);
         let state = ConnectionState::new(node, room, peer, joined);
         Self {
             timer: DeadlineTimer::new(state.deadlines.next_deadline()),
             state,
-            dispatcher: MessageDispatcher::new(node, peer),
+            dispatcher: MessageDispatcher::new(node, peer, PairActivity::new(is_resumed)),
             socket,
             frame_reader: FrameReader::new(settings.limits.frame.0, early_bytes, peer.open_buffer()),
             rate,
@@ -262,6 +267,8 @@ impl<'a> ConnectionTask<'a> {
             // A page may send `leave` and close at once: the requests before the close still count.
             _ => Box::pin(self.state.queue.finish(&mut self.answers)).await,
         };
+        let leaves = has_left || ends_peer(&end);
+        self.report_open_attempts(if leaves { PairStep::Left } else { PairStep::Detached });
         match end {
             ConnectionEnd::ClientClose(_) | ConnectionEnd::SocketLost if self.going_until.is_some() => {
                 (ConnectionEnd::PageClosed, has_left)
@@ -388,6 +395,7 @@ impl<'a> ConnectionTask<'a> {
                 DispatchAction::StartRefresh { id, token } => self.start_refresh(id, token),
                 DispatchAction::RecordGoing => self.going_until = Some(now + GOING_WAIT),
                 DispatchAction::RecordReceived(seq) => self.record_received(seq),
+                DispatchAction::RecordOutcome(outcome, steps) => self.record_outcome(outcome, steps),
                 DispatchAction::AnswerPing { id } => self.answers.push(ServerMessage::Pong { id }),
                 DispatchAction::AnswerError(ErrorAnswer { id, code, field, text }) => {
                     self.state.queue.record_refused(id, code);
@@ -423,6 +431,17 @@ impl<'a> ConnectionTask<'a> {
         if !self.state.queue.record_received(seq) {
             let text = "the server has not sent an entry with this seq";
             self.answer_error(None, ErrorCode::BadMessage, Some("seq"), text);
+        }
+    }
+
+    fn record_outcome(&self, outcome: PairOutcome, steps: TimedSteps) {
+        OutcomeReporter::new(&self.state).report_outcome(outcome, steps);
+    }
+
+    fn report_open_attempts(&mut self, end: PairStep) {
+        let attempts = self.dispatcher.take_open_attempts(end);
+        if !attempts.is_empty() {
+            OutcomeReporter::new(&self.state).report_open_attempts(attempts);
         }
     }
 

@@ -17,6 +17,7 @@ mod room_principal;
 mod room_settings_request;
 mod room_token;
 pub(crate) mod sanctions;
+pub(crate) mod timeline;
 pub(crate) mod token;
 mod views;
 
@@ -60,6 +61,7 @@ pub(crate) fn paths() -> Vec<ApiPath> {
         ),
         ApiPath::new("/api/rooms/{room}/sanctions", "GET", [get().to(sanctions::list)]),
         ApiPath::new("/api/rooms/{room}/sanctions/{user}", "DELETE", [delete().to(sanctions::lift)]),
+        ApiPath::new("/api/rooms/{room}/timeline", "GET", [get().to(timeline::get)]),
         ApiPath::new("/api/rooms/{room}/end", "POST", [post().to(room::end)]),
         ApiPath::new(
             "/api/rooms/{room}/{verb:lock|unlock|enable|disable}",

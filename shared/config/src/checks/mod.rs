@@ -107,6 +107,8 @@ fn check_limits(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "limits.root_families, .user_families and .key_invites",
         "must be at least 1",
     )?;
+    ensure_within(limits.timeline_pairs, 0..=500, "limits.timeline_pairs", "must be from 0 to 500")?;
+    ensure_within(limits.timeline_steps, 4..=64, "limits.timeline_steps", "must be from 4 to 64")?;
     ensure_within(limits.reserve, 5..=50, "limits.reserve", "must be from 5 to 50")?;
     ensure_setting(limits.connections >= 1, "limits.connections", "must be at least 1")?;
     ensure_setting(
@@ -186,6 +188,7 @@ fn check_timing(settings: &ServiceSettings) -> Result<(), ConfigError> {
         "must be from 200ms to 30s",
     )?;
     ensure_within(timing.room_life, TimeSpan::secs(60)..=DAY, "timing.room_life", "must be from 1m to 24h")?;
+    ensure_within(timing.timeline, TimeSpan::secs(1)..=DAY, "timing.timeline", "must be from 1s to 24h")?;
     ensure_setting(timing.drain <= TimeSpan::secs(10 * 60), "timing.drain", "must be at most 10m")?;
     ensure_setting(
         timing.drain_spread <= timing.drain,

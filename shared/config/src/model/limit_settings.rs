@@ -74,6 +74,10 @@ pub struct LimitSettings {
     pub user_families: u32,
     /// Invites that one API key has created and that have not expired; at least 1.
     pub key_invites: u32,
+    /// Pairs of peers in the timeline of one room; 0 to 500. Zero: no timeline is kept.
+    pub timeline_pairs: u32,
+    /// Steps in the timeline of one pair; 4 to 64.
+    pub timeline_steps: u32,
     /// The part of each bounded table that one caller cannot take, percent; 5 to 50. Of the access
     /// rules it is kept for the scope `security`.
     pub reserve: u32,
@@ -110,6 +114,8 @@ impl Default for LimitSettings {
             root_families: 100_000,
             user_families: 20,
             key_invites: 10_000,
+            timeline_pairs: 100,
+            timeline_steps: 32,
             reserve: 20,
         }
     }
@@ -156,6 +162,8 @@ pub struct TimingSettings {
     pub lease: TimeSpan,
     /// The longest life of a room; 1 min to 24 h.
     pub room_life: TimeSpan,
+    /// How long a step of two peers stays in the timeline of their room; 1 s to 24 h.
+    pub timeline: TimeSpan,
     /// The time over which a draining node spreads the reconnects of its clients evenly; at most
     /// `drain`.
     pub drain_spread: TimeSpan,
@@ -171,6 +179,7 @@ impl Default for TimingSettings {
             going_window: TimeSpan::secs(5),
             lease: TimeSpan::secs(2),
             room_life: TimeSpan::secs(12 * 60 * 60),
+            timeline: TimeSpan::secs(60 * 60),
             drain_spread: TimeSpan::secs(5),
             drain: TimeSpan::secs(8),
         }

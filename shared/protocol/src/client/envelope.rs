@@ -41,6 +41,11 @@ pub(super) struct MessageEnvelope<'a> {
     pub(super) muted: Option<MemberJson<'a>>,
     pub(super) locked: Option<MemberJson<'a>>,
     pub(super) lock: Option<MemberJson<'a>>,
+    pub(super) result: Option<MemberJson<'a>>,
+    pub(super) code: Option<MemberJson<'a>>,
+    pub(super) ms: Option<MemberJson<'a>>,
+    pub(super) relayed: Option<MemberJson<'a>>,
+    pub(super) protocol: Option<MemberJson<'a>>,
 }
 
 /// The text is not one JSON object, or it repeats a member of the protocol.
@@ -102,6 +107,11 @@ impl<'a> MessageEnvelope<'a> {
             "muted" => &mut self.muted,
             "locked" => &mut self.locked,
             "lock" => &mut self.lock,
+            "result" => &mut self.result,
+            "code" => &mut self.code,
+            "ms" => &mut self.ms,
+            "relayed" => &mut self.relayed,
+            "protocol" => &mut self.protocol,
             _ => return Ok(()),
         };
         if member.replace(value).is_some() { Err(NotAnObject) } else { Ok(()) }

@@ -20,6 +20,7 @@ use crate::{
     error_code::ErrorCode,
     id::PeerId,
     json_bounds::{MAX_SAFE_INTEGER, MAX_TOKEN_BYTES},
+    pair_outcome::{FailureCode, MAX_OUTCOME_MS, PairOutcome, PairResult, PathProtocol},
 };
 use envelope::{MemberJson, MessageEnvelope};
 
@@ -67,6 +68,9 @@ pub enum ClientMessage<'a> {
         /// The command.
         command: RoomCommand,
     },
+    /// The client reports how an attempt to connect to another peer ended. It has no message id,
+    /// because it is not answered.
+    Outcome(PairOutcome),
     /// The client has all entries up to `seq`.
     Received {
         /// The last entry that the client has.
@@ -148,7 +152,7 @@ impl<'a> ClientMessage<'a> {
             | Self::Refresh { id, .. }
             | Self::Ping { id }
             | Self::Command { id, .. } => *id,
-            Self::Received { .. } => None,
+            Self::Received { .. } | Self::Outcome(_) => None,
         }
     }
 
@@ -324,6 +328,7 @@ impl<'a> MessageEnvelope<'a> {
             }
             "ping" => Ok(ClientMessage::Ping { id }),
             "refresh" => self.parse_refresh(id),
+            "outcome" => Ok(ClientMessage::Outcome(self.parse_outcome()?)),
             "kick" | "mute" | "lock" | "admit" | "end" => {
                 Ok(ClientMessage::Command { id, command: self.parse_command(&kind)? })
             }
@@ -350,22 +355,46 @@ impl<'a> MessageEnvelope<'a> {
     }
 
     fn parse_command(&self, kind: &str) -> Result<RoomCommand, MessageError> {
-        let flag = |member: Option<MemberJson<'_>>, field, absent| match member.map(|member| member.text) {
-            None => Ok(absent),
-            Some("true") => Ok(true),
-            Some("false") => Ok(false),
-            Some(_) => Err(MessageError::invalid_field(field, "must be true or false")),
-        };
-        let peer = || {
-            let peer = parse_text(self.peer, "peer", "must be a peerId")?;
-            PeerId::parse(&peer).map_err(|_| MessageError::invalid_field("peer", "must be a peerId"))
-        };
+        let flag = |member, field, absent| parse_flag(member, field).map(|flag| flag.unwrap_or(absent));
+        let peer = || self.parse_peer();
         Ok(match kind {
             "kick" => RoomCommand::Kick(peer()?),
             "mute" => RoomCommand::Mute { peer: peer()?, muted: flag(self.muted, "muted", true)? },
             "admit" => RoomCommand::Admit(peer()?),
             "lock" => RoomCommand::Lock(flag(self.locked, "locked", true)?),
             _ => RoomCommand::End { lock: flag(self.lock, "lock", false)? },
+        })
+    }
+
+    fn parse_peer(&self) -> Result<PeerId, MessageError> {
+        let peer = parse_text(self.peer, "peer", "must be a peerId")?;
+        PeerId::parse(&peer).map_err(|_| MessageError::invalid_field("peer", "must be a peerId"))
+    }
+
+    fn parse_outcome(&self) -> Result<PairOutcome, MessageError> {
+        const RESULTS: &str = "must be connected, failed or closed";
+        const CODES: &str = "must be a failure code of the protocol; leave it out if none fits";
+        const PROTOCOLS: &str = "must be udp, tcp or tls";
+        const NO_CODE: &str = "must be left out if the result is connected";
+        let result = parse_word(self.result, "result", RESULTS, PairResult::parse)?
+            .ok_or(MessageError::invalid_field("result", "is missing"))?;
+        let code = parse_word(self.code, "code", CODES, FailureCode::parse)?;
+        if code.is_some() && result == PairResult::Connected {
+            return Err(MessageError::invalid_field("code", NO_CODE));
+        }
+        let ms = match parse_safe_integer(self.ms, "ms")? {
+            Some(ms) if ms > MAX_OUTCOME_MS => {
+                return Err(MessageError::invalid_field("ms", "must be at most 3600000"));
+            }
+            ms => ms.map(|ms| ms as u32),
+        };
+        Ok(PairOutcome {
+            peer: self.parse_peer()?,
+            result,
+            code,
+            ms,
+            relayed: parse_flag(self.relayed, "relayed")?,
+            protocol: parse_word(self.protocol, "protocol", PROTOCOLS, PathProtocol::parse)?,
         })
     }
 
@@ -507,6 +536,27 @@ fn parse_text<'a>(
             .map(|text: String| text.into())
             .map_err(|_| MessageError::invalid_field(field, rule)),
     }
+}
+
+fn parse_flag(member: Option<MemberJson<'_>>, field: &'static str) -> Result<Option<bool>, MessageError> {
+    match member.map(|member| member.text) {
+        None => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        Some(_) => Err(MessageError::invalid_field(field, "must be true or false")),
+    }
+}
+
+/// One of some stable words.
+fn parse_word<T>(
+    member: Option<MemberJson<'_>>,
+    field: &'static str,
+    rule: &'static str,
+    parse: fn(&str) -> Option<T>,
+) -> Result<Option<T>, MessageError> {
+    let Some(_) = member else { return Ok(None) };
+    let word = parse(&parse_text(member, field, rule)?);
+    word.ok_or(MessageError::invalid_field(field, rule)).map(Some)
 }
 
 fn parse_safe_integer(

@@ -83,6 +83,20 @@ fn every_defect_names_its_field() {
         (r#"{"type":"mute","peer":"$B","muted":1}"#, BadMessage, Some("muted")),
         (r#"{"type":"lock","locked":null}"#, BadMessage, Some("locked")),
         (r#"{"type":"end","lock":"yes"}"#, BadMessage, Some("lock")),
+        (r#"{"type":"outcome","result":"failed"}"#, BadMessage, Some("peer")),
+        (r#"{"type":"outcome","peer":"bob","result":"failed"}"#, BadMessage, Some("peer")),
+        (r#"{"type":"outcome","peer":"$B"}"#, BadMessage, Some("result")),
+        (r#"{"type":"outcome","peer":"$B","result":"Failed"}"#, BadMessage, Some("result")),
+        (r#"{"type":"outcome","peer":"$B","result":"failed","code":"other"}"#, BadMessage, Some("code")),
+        (r#"{"type":"outcome","peer":"$B","result":"connected","code":"no_path"}"#, BadMessage, Some("code")),
+        (r#"{"type":"outcome","peer":"$B","result":"failed","ms":-1}"#, BadMessage, Some("ms")),
+        (r#"{"type":"outcome","peer":"$B","result":"failed","ms":3600001}"#, BadMessage, Some("ms")),
+        (r#"{"type":"outcome","peer":"$B","result":"failed","relayed":0}"#, BadMessage, Some("relayed")),
+        (
+            r#"{"type":"outcome","peer":"$B","result":"failed","protocol":"UDP"}"#,
+            BadMessage,
+            Some("protocol"),
+        ),
         (r#"{"type":"offer","sdp":"v=0"}"#, BadMessage, Some("to")),
         (r#"{"type":"offer","to":"bob","sdp":"v=0"}"#, BadMessage, Some("to")),
         (r#"{"type":"offer","to":"$B"}"#, BadMessage, Some("sdp")),
@@ -112,4 +126,34 @@ fn every_defect_names_its_field() {
 #[test]
 fn an_error_carries_the_id_of_the_message() {
     assert_eq!(parse_to_frame(r#"{"type":"offer","id":9}"#).unwrap_err().id, Some(9));
+}
+
+#[test]
+fn an_outcome_has_every_result_code_and_protocol_and_no_message_id() {
+    for result in PairResult::ALL {
+        for code in FailureCode::ALL.iter().filter(|_| *result != PairResult::Connected) {
+            for protocol in PathProtocol::ALL {
+                let text = format!(
+                    r#"{{"type":"outcome","peer":"{}","result":"{}","code":"{}","ms":0,"relayed":false,"protocol":"{}","id":7}}"#,
+                    peer(),
+                    result.as_str(),
+                    code.as_str(),
+                    protocol.as_str()
+                );
+                let message = ClientMessage::parse(&text, &LIMITS).unwrap();
+                assert_eq!(message.message_id(), None, "{text}");
+                assert!(!message.is_allowed_in_lobby());
+                let ClientMessage::Outcome(outcome) = message else { panic!("{text}") };
+                let expected = PairOutcome {
+                    peer: peer(),
+                    result: *result,
+                    code: Some(*code),
+                    ms: Some(0),
+                    relayed: Some(false),
+                    protocol: Some(*protocol),
+                };
+                assert_eq!(outcome, expected);
+            }
+        }
+    }
 }

@@ -41,6 +41,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::feed::FeedSender;
 use crate::room::{RoomCreator, RoomSettings};
+use crate::timeline::{PairReport, PairTimeline};
 use crate::usage::{MemoryUsageStore, UsageAmount, UsageKey, UtcDay};
 use signalbox_protocol::id::{NodeId, PeerId, RoomId};
 use signalbox_redis::{MemoryLevel, RedisStartError};
@@ -421,6 +422,38 @@ impl RoomStore {
         match self {
             Self::Memory(store) => Some(store.usage_book().clone()),
             Self::Redis(_) => None,
+        }
+    }
+
+    /// Appends steps to the timeline of a room. The steps get their times from the clock of the
+    /// store. Beyond a limit the oldest steps of a pair are dropped, or the oldest pair of the root
+    /// that has most.
+    ///
+    /// # Errors
+    /// [`StoreUnavailable`], also while the store is short of memory.
+    pub async fn append_timeline(
+        &self,
+        room: &RoomId,
+        reports: &[PairReport],
+    ) -> Result<(), StoreUnavailable> {
+        match self {
+            Self::Memory(store) => {
+                store.append_timeline(room, reports);
+                Ok(())
+            }
+            Self::Redis(store) => store.append_timeline(room, reports).await,
+        }
+    }
+
+    /// Reads the timeline of a room, which may have ended: the pairs by their last step, the newest
+    /// first.
+    ///
+    /// # Errors
+    /// [`StoreUnavailable`].
+    pub async fn read_timeline(&self, room: &RoomId) -> Result<Vec<PairTimeline>, StoreUnavailable> {
+        match self {
+            Self::Memory(store) => Ok(store.read_timeline(room)),
+            Self::Redis(store) => store.read_timeline(room).await,
         }
     }
 

@@ -39,6 +39,8 @@ pub struct StoreLimits {
     pub webhooks: Option<WebhookLimits>,
     /// The bounds of usage data.
     pub usage: UsageLimits,
+    /// The bounds of timelines.
+    pub timeline: TimelineLimits,
 }
 
 /// Bounds of the webhook queue.
@@ -57,6 +59,17 @@ pub struct UsageLimits {
     /// The maximum number of pairs of API key and room that are counted separately on one day.
     pub max_pairs: u32,
     /// The time for which a day is kept after its last write, milliseconds.
+    pub retention_ms: u64,
+}
+
+/// Bounds of the timeline of a room.
+#[derive(Debug, Clone, Copy)]
+pub struct TimelineLimits {
+    /// The maximum number of pairs of peers. Zero: no timeline is kept.
+    pub max_pairs: u32,
+    /// The maximum number of steps of one pair.
+    pub max_steps: u32,
+    /// The time for which a step is kept, milliseconds.
     pub retention_ms: u64,
 }
 
@@ -103,6 +116,11 @@ impl StoreLimits {
             lease_ms: timing.lease.as_ms(),
             webhooks: webhooks.records_events().then_some(webhook_limits),
             usage: UsageLimits { max_pairs: usage.pairs, retention_ms: usage.kept.as_ms() },
+            timeline: TimelineLimits {
+                max_pairs: limits.timeline_pairs,
+                max_steps: limits.timeline_steps,
+                retention_ms: timing.timeline.as_ms(),
+            },
         }
     }
 }

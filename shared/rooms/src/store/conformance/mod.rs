@@ -33,6 +33,7 @@ mod refused_ids;
 mod replication_id;
 mod rooms;
 mod shared_bodies;
+mod timeline;
 mod webhooks_and_usage;
 
 use std::sync::{Arc, Mutex};
@@ -61,6 +62,7 @@ const SMALL_LIMITS: StoreLimits = StoreLimits {
     lease_ms: 300,
     webhooks: None,
     usage: UsageLimits { max_pairs: 3, retention_ms: 60_000 },
+    timeline: TimelineLimits { max_pairs: 4, max_steps: 5, retention_ms: 60_000 },
 };
 
 /// All keys of rooms.

@@ -2,10 +2,12 @@
 //! Redis store.
 //!
 //! Owns: the locks and the deadlines of rooms. Must not: share state with other processes. Next:
-//! `memory_room` for commits and messages, `memory_mailbox` for entries.
+//! `memory_room` for commits and messages, `memory_mailbox` for entries, `memory_timeline` for what
+//! outlives a room.
 
 mod memory_mailbox;
 mod memory_room;
+mod memory_timeline;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -25,8 +27,12 @@ use super::{
     AppendBatch, AppendError, AppendResult, AppendResults, Commit, CommitResult, DueItem, LoadedRoom,
     MailboxPage, MailboxReader, PeerStatus, RefusedIds, RenewedMailbox, StoreLimits,
 };
-use crate::room::{Member, ReplicationId, RoomCreator, RoomState};
+use crate::{
+    room::{Member, ReplicationId, RoomCreator, RoomState},
+    timeline::{PairReport, PairTimeline},
+};
 use memory_room::MemoryRoom;
+use memory_timeline::MemoryTimelines;
 
 /// The number of locks over which rooms are spread, so that workers rarely wait for each other.
 const LOCK_SHARDS: usize = 64;
@@ -46,6 +52,8 @@ pub struct MemoryRoomStore {
     limits: LiveValue<StoreLimits>,
     feed: Option<FeedSender>,
     usage: Arc<MemoryUsageStore>,
+    // A std mutex: held to add or read the steps of one room.
+    timelines: Mutex<MemoryTimelines>,
     /// Random in each process, because no write outlives the process.
     replication_id: ReplicationId,
 }
@@ -58,7 +66,8 @@ impl MemoryRoomStore {
         let usage =
             Arc::new(MemoryUsageStore::new(limits.usage.max_pairs as usize, limits.usage.retention_ms));
         let limits = LiveValue::new(limits);
-        Self { shards, deadlines, created_rooms, limits, feed, usage, replication_id }
+        let timelines = Mutex::default();
+        Self { shards, deadlines, created_rooms, limits, feed, usage, timelines, replication_id }
     }
 
     pub(super) fn has_feed_reader(&self) -> bool {
@@ -67,6 +76,16 @@ impl MemoryRoomStore {
 
     pub(super) fn usage_book(&self) -> &Arc<MemoryUsageStore> {
         &self.usage
+    }
+
+    pub(super) fn append_timeline(&self, room: &RoomId, reports: &[PairReport]) {
+        let mut timelines = self.timelines.lock().unwrap_or_else(PoisonError::into_inner);
+        timelines.append(room, reports, clock::now_ms(), &self.limits().timeline);
+    }
+
+    pub(super) fn read_timeline(&self, room: &RoomId) -> Vec<PairTimeline> {
+        let timelines = self.timelines.lock().unwrap_or_else(PoisonError::into_inner);
+        timelines.read(room, clock::now_ms(), &self.limits().timeline)
     }
 
     pub(super) fn set_limits(&self, limits: StoreLimits) {

@@ -3,13 +3,14 @@
 //! Owns: one script call for each operation of the contract in `store`. Must not: retry, because an
 //! unknown outcome belongs to the caller, which has at most one call in flight for a sender; or use
 //! a pooled connection, because the messages of a sender have an order. Next: `lua/` for what
-//! happens in Redis; `append`, `commit`, `reads` and `upkeep` for the arguments and replies of the
+//! happens in Redis; `append`, `commit`, `reads`, `timeline` and `upkeep` for the arguments and replies of the
 //! scripts; `topics` for the messages of other nodes.
 
 mod append;
 mod commit;
 mod partition_count;
 mod reads;
+mod timeline;
 mod topics;
 mod upkeep;
 
@@ -35,6 +36,7 @@ use super::{
 };
 use crate::{
     room::{ReplicationId, RoomCreator, RoomSettings},
+    timeline::{PairReport, PairTimeline},
     usage::{UsageAmount, UsageKey, UtcDay},
 };
 
@@ -47,7 +49,7 @@ const fn room_script(lua: &'static str) -> RedisScript {
 }
 
 /// All scripts of this store.
-static SCRIPTS: [&RedisScript; 15] = [
+static SCRIPTS: [&RedisScript; 16] = [
     &append::APPEND,
     &append::ACKNOWLEDGE,
     &commit::COMMIT,
@@ -63,6 +65,7 @@ static SCRIPTS: [&RedisScript; 15] = [
     &upkeep::RENEW_LEASE,
     &upkeep::RESERVE_ROOM,
     &upkeep::ADD_USAGE,
+    &timeline::APPEND_TIMELINE,
 ];
 
 /// A call whose first key is the hash of a room.
@@ -338,6 +341,27 @@ impl RedisRoomStore {
         let call = upkeep::add_usage_call(node, batch_number, day, amounts, &self.limits());
         self.client.run_script(&upkeep::ADD_USAGE, &call).await?;
         Ok(())
+    }
+
+    pub(super) async fn append_timeline(
+        &self,
+        room: &RoomId,
+        reports: &[PairReport],
+    ) -> Result<(), StoreUnavailable> {
+        // Calls can do without a timeline.
+        if self.memory_level() != MemoryLevel::Normal {
+            return Err(StoreUnavailable);
+        }
+        let call = timeline::append_timeline_call(room, reports, &self.limits().timeline);
+        self.client.run_script(&timeline::APPEND_TIMELINE, &call).await?;
+        Ok(())
+    }
+
+    pub(super) async fn read_timeline(&self, room: &RoomId) -> Result<Vec<PairTimeline>, StoreUnavailable> {
+        let read = KeyCommand::new(RedisCommand::HGetAll, redis_keys::timeline_key(room));
+        let fields = commit::read_pairs(self.client.run_command(&read).await?);
+        let oldest_at = self.now_ms().saturating_sub(self.limits().timeline.retention_ms);
+        Ok(timeline::read_timeline(&fields, oldest_at))
     }
 
     pub(super) async fn forget_node(&self, node: &NodeId) -> Result<(), StoreUnavailable> {
