@@ -1,8 +1,8 @@
-//! Makes the files that the binary serves: the call page, and under `/client/` the modules of
+//! Makes the files that the binary serves: the pages, and under `/client/` the modules of
 //! `clients/js/src`, all modules in one file, the types of that file, and the npm package. Beside
 //! each text stands its compressed form.
 //!
-//! Owns: the folders `page` and `client` in `OUT_DIR`, which `src/pages.rs` embeds. It needs no
+//! Owns: the folders `pages` and `client` in `OUT_DIR`, which `src/pages.rs` embeds. It needs no
 //! Node.js. The same sources give the same bytes. Next: `build/page.rs`, `build/single_file.rs` and
 //! `build/npm_package.rs`.
 
@@ -29,17 +29,19 @@ const ENTRY: &str = "all";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let (package, call_page) = (root.join("clients/js"), root.join("web/call"));
+    let (package, web) = (root.join("clients/js"), root.join("web"));
     for name in npm_package::CONTENTS {
         writeln!(io::stdout(), "cargo:rerun-if-changed={}", package.join(name).display())?;
     }
-    writeln!(io::stdout(), "cargo:rerun-if-changed={}", call_page.display())?;
+    writeln!(io::stdout(), "cargo:rerun-if-changed={}", web.display())?;
 
     let modules = read_modules(&package.join("src"), ".js")?;
     let types = read_modules(&package.join("types"), ".d.ts")?;
-    let page = empty_folder("page")?;
-    for (name, text) in page::make_files(&call_page, &modules)? {
-        write_text(&page.join(name), &text)?;
+    let pages = empty_folder("pages")?;
+    for page in &page::PAGES {
+        for (name, text) in page::make_files(&web, page, &modules)? {
+            write_text(&pages.join(name), &text)?;
+        }
     }
     let client = empty_folder("client")?;
     for (name, text) in &modules {

@@ -1,4 +1,4 @@
-// The call page imports the client by its place on a server, relative to the page.
+// The pages import the client by its place on a server, relative to the page.
 declare module '*/client/index.js' {
   export * from '@signalbox/source/index.js';
 }
@@ -19,4 +19,10 @@ declare module '*/client/relay.js' {
 }
 declare module '*/client/early-connection.js' {
   export * from '@signalbox/source/early-connection.js';
+}
+declare module '*/client/client.js' {
+  export * from '@signalbox/source/client.js';
+}
+declare module '*/client/http.js' {
+  export * from '@signalbox/source/http.js';
 }

@@ -203,7 +203,8 @@ fn parse_from(name: &str, line: &str, keyword: &str) -> Result<Option<(String, S
     let parsed = rest.strip_prefix("{ ").and_then(|rest| {
         let (names, rest) = rest.split_once(" } from ")?;
         let path = rest.trim_end_matches(';').trim_matches(['\'', '"']);
-        let source = path.strip_prefix("./")?.strip_suffix(".js")?;
+        // Another folder of pages stands beside that of the module: `../call/dom.js`.
+        let source = path.strip_prefix("./").or(path.strip_prefix("../"))?.strip_suffix(".js")?;
         Some((names.to_owned(), source.to_owned()))
     });
     parsed
@@ -342,5 +343,16 @@ mod tests {
         }
         let error = join_modules(&modules(&[("index", "const own = 1;")]), "index");
         assert!(error.is_err(), "{error:?}");
+    }
+
+    #[test]
+    fn a_page_uses_modules_of_another_folder() {
+        let texts = modules(&[
+            ("check", "import { find } from '../call/dom.js';\nfind();\n"),
+            ("call/dom", "export const find = () => 1;\n"),
+        ]);
+        let (joined, names) = join_for_page(&texts, &["check"], None).unwrap();
+        assert!(joined.contains("const { find } = $call_dom;"), "{joined}");
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["call/dom", "check"]);
     }
 }

@@ -1,4 +1,4 @@
-//! The all-in-one binary: tokens, signaling and the call page in one process and on one port. It
+//! The all-in-one binary: tokens, signaling and the pages in one process and on one port. It
 //! also has the commands for operators (`cli`).
 //!
 //! Owns: how the two services are connected in one process; on a loopback address it needs no

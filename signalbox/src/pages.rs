@@ -1,4 +1,4 @@
-//! The call page and the JavaScript client: files that are embedded in the binary. `build.rs` makes
+//! The pages and the JavaScript client: files that are embedded in the binary. `build.rs` makes
 //! them, each text also in its compressed form.
 
 use std::{
@@ -16,12 +16,14 @@ use include_dir::{Dir, File, include_dir};
 use sha2::{Digest as _, Sha256};
 use signalbox_http::{not_found, resource};
 
-static CALL_PAGE_FILES: Dir<'_> = include_dir!("$OUT_DIR/page");
+static PAGE_FILES: Dir<'_> = include_dir!("$OUT_DIR/pages");
 static CLIENT_FILES: Dir<'_> = include_dir!("$OUT_DIR/client");
 
-/// Everything comes from the same origin, nothing is inline, and no other page may frame a page.
+/// Everything comes from the same origin, nothing is inline, no text becomes a script or markup, and
+/// no other page may frame a page.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+     connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'";
 
 /// A new binary may have another file of this name, so the browser asks each time.
 const REVALIDATED: &str = "no-cache";
@@ -38,13 +40,14 @@ const PERMISSIONS_POLICY: &str =
 
 /// Registers one route for each file.
 pub(crate) fn configure_pages(config: &mut web::ServiceConfig) {
-    for file in served_files(&CALL_PAGE_FILES) {
+    for file in served_files(&PAGE_FILES) {
         let path = format!("/{}", file.path().display());
-        if path == "/index.html" {
-            config.service(file_resource("/", &CALL_PAGE_FILES, file, REVALIDATED));
-            config.service(file_resource(&path, &CALL_PAGE_FILES, file, REVALIDATED));
+        if let Some(name) = path.strip_suffix(".html") {
+            let address = if name == "/index" { "/" } else { name };
+            config.service(file_resource(address, &PAGE_FILES, file, REVALIDATED));
+            config.service(file_resource(&path, &PAGE_FILES, file, REVALIDATED));
         } else {
-            config.service(file_resource(&path, &CALL_PAGE_FILES, file, KEPT));
+            config.service(file_resource(&path, &PAGE_FILES, file, KEPT));
         }
     }
     // The client is public, so every site may import it. A wrong path must be readable too: without
@@ -60,7 +63,7 @@ pub(crate) fn configure_pages(config: &mut web::ServiceConfig) {
     config.service(client.wrap(any_site));
 }
 
-/// Writes the files as `configure_pages` serves them, with their compressed forms: the call page into
+/// Writes the files as `configure_pages` serves them, with their compressed forms: the pages into
 /// `folder`, the client into `folder/client`.
 ///
 /// # Errors
@@ -69,7 +72,7 @@ pub(crate) fn write_pages(folder: &Path) -> io::Result<()> {
     let write = |path: PathBuf, file: &File<'_>| {
         path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, file.contents()))
     };
-    for file in CALL_PAGE_FILES.files() {
+    for file in PAGE_FILES.files() {
         write(folder.join(file.path()), file)?;
     }
     for file in CLIENT_FILES.files() {

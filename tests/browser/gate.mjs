@@ -36,6 +36,8 @@ export class Gate {
    * @type {'pass' | 'no answer' | 'no CORS headers' | '404' | '200 with HTML' | '502'}
    */
   verdicts = 'pass';
+  /** The paths at which the proxy answers in place of the server: with 404 and HTML. @type {RegExp | undefined} */
+  blocked;
   /** `open`, or what happens to each connection: `closed` at once, or `silent` for ever. */
   state = 'open';
   /** How long the answer to an upgrade takes longer than it should. */
@@ -84,6 +86,7 @@ export class Gate {
   #onRequest(request, response) {
     const { method, url: path, headers } = request;
     if (!this.#admits(request.socket, request)) return;
+    if (this.blocked?.test(path)) return void response.writeHead(404, { 'Content-Type': 'text/html' }).end(HTML);
     const verdicts = path.startsWith('/ws/validate') ? this.verdicts : 'pass';
     if (verdicts === 'no answer') return void response.destroy();
     if (verdicts === '404' || verdicts === '502') return void response.writeHead(Number(verdicts), { 'Access-Control-Allow-Origin': '*', 'Access-Control-Allow-Headers': '*, Authorization' }).end(HTML);
@@ -100,6 +103,7 @@ export class Gate {
   #onUpgrade(request, client, head) {
     if (!this.#admits(client, request)) return;
     const { method, url, rawHeaders } = request;
+    if (this.blocked?.test(url)) return void client.end(`HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: ${HTML.length}\r\n\r\n${HTML}`);
     const upstream = connect(this.#upstreamPort, '127.0.0.1');
     const headers = rawHeaders.map((text, index) => text + (index % 2 ? '\r\n' : ': ')).join('');
     upstream.write(`${method} ${url} HTTP/1.1\r\n${headers}\r\n`);

@@ -4,32 +4,14 @@
 import assert from 'node:assert/strict';
 import { createHmac, randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { freePort, stopProcess } from '../edge/harness.mjs';
 import { SharedBrowser, until } from './person.mjs';
 import { EmbeddedServer, TestSite } from './servers.mjs';
+import { startTurnServer } from './turn-server.mjs';
 
 const randomSecret = () => randomBytes(32).toString('hex');
-
-/**
- * Starts coturn on a free port (UDP and TCP). It relays to loopback, which is unsafe in production.
- */
-async function startTurnServer(site, secrets, port) {
-  const child = site.startProcess('coturn', 'turnserver', [
-    ...['-n', '--listening-ip=127.0.0.1', '--relay-ip=127.0.0.1', `--listening-port=${port}`, '--min-port=50000', '--max-port=50999'],
-    ...['--use-auth-secret', ...secrets.map((one) => `--static-auth-secret=${one}`), '--realm=signalbox.test', '--fingerprint', '--stale-nonce=600'],
-    ...['--allow-loopback-peers', '--no-multicast-peers', '--no-tls', '--no-dtls', '--no-cli', '--no-rfc5780'],
-    ...[`--userdb=${site.dir}/turndb`, `--pidfile=${site.dir}/turn.pid`, '--log-file=stdout', '--simple-log'],
-  ]);
-  const answers = () =>
-    new Promise((resolve) => {
-      const socket = connect(port, '127.0.0.1', () => socket.end() && resolve(true)).on('error', () => resolve(false));
-    });
-  await until('coturn listens', () => child.exitCode === null && answers());
-  return child;
-}
 
 const KEY = `backend:${randomSecret()}`;
 

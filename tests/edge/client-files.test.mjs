@@ -70,11 +70,11 @@ describe('the files under /client/', () => {
   });
 
   for (const name of ['binary', 'edge']) {
-    it(`may be loaded by every site, and the call page by none: ${name}`, async () => {
+    it(`may be loaded by every site, and the pages by none: ${name}`, async () => {
       const files = filesBelow(pages).filter((path) => !path.endsWith('.gz')).map((path) => `/${path}`);
       const [onClient, onPage] = [files.filter((path) => path.startsWith('/client/')), files.filter((path) => !path.startsWith('/client/'))];
       assert.ok(onClient.length > 20 && onPage.length > 5);
-      for (const path of ['/', ...onPage, ...onClient, '/client/nothing.js', '/client/', '/client/sub/nothing.js', '/client/room.js.gz']) {
+      for (const path of ['/', '/check', ...onPage, ...onClient, '/client/nothing.js', '/client/', '/client/sub/nothing.js', '/client/room.js.gz']) {
         for (const method of ['GET', 'HEAD']) {
           const { status, headers, bytes } = await servers[name].request(path, { method, headers: { Origin: 'https://app.example' } });
           const isPublic = path.startsWith('/client/');
@@ -89,11 +89,11 @@ describe('the files under /client/', () => {
             // Only a file whose name has the hash of its content may be kept without a question.
             const [, hash] = /-([0-9a-f]{16})\.\w+$/.exec(path) ?? [];
             const kept = hash ? 'public, max-age=31536000, immutable' : 'no-cache';
-            assert.equal(hash === undefined, isPublic || path === '/index.html', what);
+            assert.equal(hash === undefined, isPublic || path.endsWith('.html'), what);
             if (hash) assert.equal(createHash('sha256').update(readFileSync(join(pages, path))).digest('hex').slice(0, 16), hash, what);
             assert.deepEqual([status, type, headers['cache-control']], [200, typeOf(path), kept], what);
             if (bytes && method === 'GET') assert.deepEqual(bytes, readFileSync(join(pages, path)), what);
-          } else if (path !== '/') {
+          } else if (path !== '/' && path !== '/check') {
             assert.ok([403, 404].includes(status), `${what}: ${status}`);
             assert.equal(headers['cache-control'], 'no-store', what);
           }

@@ -134,15 +134,15 @@ describe('the edge', () => {
       }
     });
 
-    it('the call page may load nothing from other sites, and no site may frame it', async () => {
+    it('the pages may load nothing from other sites, and no site may frame them', async () => {
       const { headers: ofNothing } = await edge.request('/nothing');
       assert.equal(ofNothing['content-security-policy'], "default-src 'none'; frame-ancestors 'none'");
-      for (const path of ['/', '/client/index.js']) {
+      for (const path of ['/', '/check', '/client/index.js']) {
         const { headers } = await edge.request(path);
         assert.equal(
           headers['content-security-policy'],
           "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; media-src 'self' blob:; " +
-            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
           path,
         );
         assert.match(headers['permissions-policy'], /camera=\(self\), microphone=\(self\)/);
@@ -153,14 +153,15 @@ describe('the edge', () => {
       }
     });
 
-    it('the call page and the client are served with their types', async () => {
+    it('the pages and the client are served with their types', async () => {
       const [script] = /call-\w+\.js/.exec((await edge.request('/')).text);
-      for (const [path, type] of [['/', /^text\/html/], [`/${script}`, /javascript/], ['/client/index.js', /javascript/]]) {
+      const [, checkScript] = /"(check-\w+\.js)"/.exec((await edge.request('/check')).text);
+      for (const [path, type] of [['/', /^text\/html/], ['/check', /^text\/html/], [`/${script}`, /javascript/], [`/${checkScript}`, /javascript/], ['/client/index.js', /javascript/]]) {
         const { status, headers } = await edge.request(path);
         assert.equal(status, 200, path);
         assert.match(headers['content-type'], type);
       }
-      for (const path of ['/client/../package.json', '/client/%2e%2e/package.json', '/client../package.json', '/.git/config']) {
+      for (const path of ['/client/../package.json', '/client/%2e%2e/package.json', '/client../package.json', '/.git/config', '/check/', '/check/index.html']) {
         assert.ok([400, 404].includes((await edge.request(path)).status), path);
       }
     });

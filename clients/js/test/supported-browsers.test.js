@@ -21,7 +21,7 @@ test('what a supported browser lacks is found, and what all have is not', () => 
 test('all texts name the same browsers', () => {
   const { chrome, firefox, safari } = SUPPORTED_BROWSERS;
   const expected = `Chrome or Edge ${chrome}, Firefox ${firefox}, Safari ${safari}`;
-  for (const file of ['../README.md', '../../../web/call/index.html', '../../../web/call/start-check.js']) {
+  for (const file of ['../README.md', '../../../web/call/index.html', '../../../web/check/index.html', '../../../web/call/start-check.js']) {
     assert.ok(readFileSync(new URL(file, import.meta.url), 'utf8').replace(/\s+/g, ' ').includes(expected), file);
   }
 });

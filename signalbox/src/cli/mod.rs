@@ -44,7 +44,7 @@ pub(crate) enum CliCommand {
     Rules(ApiCall<access::RulesArgs>),
     /// List the dead letters of webhooks, or send them again
     Webhooks(ApiCall<webhooks::WebhooksArgs>),
-    /// Write the call page and the client into a folder, for a web server in front of the services
+    /// Write the pages and the client into a folder, for a web server in front of the services
     Pages {
         /// The folder; it is created if it does not exist
         #[arg(value_name = "DIR")]
