@@ -26,7 +26,8 @@ export async function checkUpgrade(context) {
     }
   };
   const began = performance.now();
-  const client = new SignalingClient({ url: context.url, token: context.access.token, WebSocket: RecordedSocket });
+  const { token } = context.access;
+  const client = new SignalingClient({ url: context.url, getToken: () => token, WebSocket: RecordedSocket });
   const error = await connect(client);
   if (error) {
     client.leave();
