@@ -53,7 +53,8 @@ impl std::ops::Deref for HexText {
 }
 
 impl std::hash::Hash for HexText {
-    /// The digits are random, so some of them do.
+    /// The digits are random, so some of them do. Each message is looked up by several ids.
+    #[inline]
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         let [.., a, b, c, d, e, f, g, h] = self.0;
         state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));

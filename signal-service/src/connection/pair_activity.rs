@@ -3,10 +3,7 @@
 //! Owns: the steps that wait for an outcome, and their bounds. Must not: cost a candidate or a message
 //! of the application anything; only descriptions are steps. Next: `outcome_report`.
 
-use signalbox_protocol::{
-    ForwardKind, PairOutcome, PairResult, PairStep,
-    id::{IdMap, PeerId},
-};
+use signalbox_protocol::{ForwardKind, PairOutcome, PairResult, PairStep, id::PeerId};
 use signalbox_rooms::timeline::TimelineStep;
 use tokio::time::Instant;
 
@@ -22,7 +19,8 @@ pub(super) type TimedSteps = Vec<(Instant, TimelineStep)>;
 /// The steps of one connection.
 pub(super) struct PairActivity {
     began: (Instant, PairStep),
-    attempts: IdMap<PeerId, Attempt>,
+    /// A list, because most peers have few others, and a search in it is cheap.
+    attempts: Vec<(PeerId, Attempt)>,
 }
 
 /// The attempts to connect to one peer.
@@ -59,7 +57,7 @@ impl PairActivity {
     /// A connection that begins now.
     pub(super) fn new(is_resumed: bool) -> Self {
         let step = if is_resumed { PairStep::Resumed } else { PairStep::Joined };
-        Self { began: (Instant::now(), step), attempts: IdMap::default() }
+        Self { began: (Instant::now(), step), attempts: Vec::new() }
     }
 
     /// Records a message to a peer. Returns whether an attempt begins with it: an offer does, unless
@@ -81,24 +79,29 @@ impl PairActivity {
     }
 
     fn find_or_add(&mut self, peer: &PeerId, now: Instant) -> &mut Attempt {
-        if self.attempts.len() >= MAX_PEERS && !self.attempts.contains_key(peer) {
-            let oldest = self.attempts.iter().min_by_key(|(_, attempt)| attempt.last_step_at);
-            if let Some(oldest) = oldest.map(|(peer, _)| peer.clone()) {
-                self.attempts.remove(&oldest);
+        let index = self.find(peer).unwrap_or_else(|| {
+            if self.attempts.len() >= MAX_PEERS {
+                let ages = self.attempts.iter().enumerate();
+                let oldest =
+                    ages.min_by_key(|(_, (_, attempt))| attempt.last_step_at).map(|(index, _)| index);
+                oldest.map(|index| self.attempts.swap_remove(index));
             }
-        }
-        let began = self.began;
-        self.attempts.entry(peer.clone()).or_insert_with(|| Attempt {
-            state: AttemptState::Ended,
-            steps: vec![began],
-            last_step_at: now,
-        })
+            let attempt = Attempt { state: AttemptState::Ended, steps: vec![self.began], last_step_at: now };
+            self.attempts.push((peer.clone(), attempt));
+            self.attempts.len() - 1
+        });
+        &mut self.attempts[index].1
+    }
+
+    fn find(&self, peer: &PeerId) -> Option<usize> {
+        self.attempts.iter().position(|(other, _)| other == peer)
     }
 
     /// The steps up to this outcome.
     pub(super) fn take_steps(&mut self, outcome: &PairOutcome) -> TimedSteps {
-        let attempt = self.attempts.get_mut(&outcome.peer);
-        let mut steps = attempt.map_or_else(Vec::new, |attempt| {
+        let index = self.find(&outcome.peer);
+        let mut steps = index.map_or_else(Vec::new, |index| {
+            let attempt = &mut self.attempts[index].1;
             let is_connected = outcome.result == PairResult::Connected;
             attempt.state = if is_connected { AttemptState::Connected } else { AttemptState::Ended };
             attempt.take_steps()
@@ -110,7 +113,7 @@ impl PairActivity {
     /// The attempts without an outcome, when the connection ends with this step.
     pub(super) fn take_open_attempts(&mut self, end: PairStep) -> Vec<(PeerId, TimedSteps)> {
         let now = Instant::now();
-        let open = self.attempts.drain().filter(|(_, attempt)| attempt.state == AttemptState::Open);
+        let open = self.attempts.drain(..).filter(|(_, attempt)| attempt.state == AttemptState::Open);
         open.map(|(peer, mut attempt)| {
             let mut steps = attempt.take_steps();
             steps.push((now, end.into()));
@@ -176,7 +179,7 @@ mod tests {
             }
         }
         assert_eq!(activity.attempts.len(), MAX_PEERS);
-        assert!(activity.attempts.contains_key(&peer(199)), "the newest peers stay");
-        assert!(activity.attempts.values().all(|attempt| attempt.steps.len() == MAX_STEPS));
+        assert!(activity.find(&peer(199)).is_some(), "the newest peers stay");
+        assert!(activity.attempts.iter().all(|(_, attempt)| attempt.steps.len() == MAX_STEPS));
     }
 }
