@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { CLOSE_CODES, ERROR_CODES } from '../src/codes.js';
+import { CLOSE_CODES, ERROR_CODES, LOCAL_CODES, explain } from '../src/codes.js';
 import { SignalingError, isRetryable, parseClose } from '../src/signaling-error.js';
 
 const protocol = readFileSync(new URL('../../../docs/PROTOCOL.md', import.meta.url), 'utf8');
@@ -38,4 +38,30 @@ test('an error knows whether the same request may succeed later', () => {
   assert.ok(new SignalingError('overloaded', '', { status: 503 }).retryable);
   assert.ok(!new SignalingError('guests_off', '', { status: 401 }).retryable);
   assert.ok(!new SignalingError('room_full', '', { closeCode: 4510 }).retryable);
+});
+
+/** The codes that the modules of this client give to an error. */
+function createdCodes() {
+  const folder = new URL('../src/', import.meta.url);
+  const texts = readdirSync(folder).filter((name) => name.endsWith('.js') && name !== 'codes.js').map((name) => readFileSync(new URL(name, folder), 'utf8'));
+  const patterns = [/new SignalingError\(\s*'([a-z_]+)'/g, /fail\('([a-z_]+)'/g, /drop\('([a-z_]+)'/g, /\['(un[a-z_]+)', /g, /code: '([a-z_]+)', message/g];
+  const codes = texts.flatMap((text) => patterns.flatMap((pattern) => [...text.matchAll(pattern)].map(([, code]) => code)));
+  // These are codes of the protocol too.
+  return new Set(codes.filter((code) => !ERROR_CODES.includes(code) && !Object.values(CLOSE_CODES).includes(code)));
+}
+
+test('each code that this client creates has its advice, and is in the README', () => {
+  const codes = createdCodes();
+  assert.ok(codes.size > 15, String(codes.size));
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+  for (const code of codes) {
+    assert.ok(LOCAL_CODES.includes(code), `${code} is not in LOCAL_CODES`);
+    const text = explain(new SignalingError(code, 'It happened.'));
+    assert.match(text, /^It happened\. [A-Z].*\.$/, code);
+  }
+  for (const code of LOCAL_CODES) assert.ok(readme.includes(`\`${code}\``), `README.md does not name ${code}`);
+});
+
+test('an error of the server is explained by its own message', () => {
+  assert.equal(explain(new SignalingError('room_full', 'The room has as many peers as it takes.')), 'The room has as many peers as it takes.');
 });
