@@ -165,6 +165,58 @@ for (const name of BROWSERS) {
       assert.deepEqual([await errorsOf(alice), await errorsOf(bob)], [[], []]);
     });
 
+    it('a paused page keeps its media, and is the same peer when it resumes', async () => {
+      const [alice, bob] = await openCall('paused');
+      const before = await bob.run(() => [room.client.peerId, room.state]);
+      await bob.run(() => {
+        globalThis.firstConnection = peer.pc;
+        room.pause();
+      });
+      await alice.until('Bob is detached', () => peer.info.detached);
+      for (const one of [alice, bob]) await one.until('the camera still arrives', receivesCamera);
+      assert.equal(await bob.run(() => room.state), 'paused');
+      await bob.run(() => room.resume());
+      await alice.until('Bob is attached', () => !peer.info.detached);
+      await bob.until('Bob is back', () => room.state === 'open');
+      assert.deepEqual(await bob.run(() => [room.client.peerId, room.state]), before);
+      for (const one of [alice, bob]) await one.until('the camera still arrives', receivesCamera);
+      assert.ok(await bob.run(() => peer.pc === firstConnection), 'the connection is the same');
+      assert.deepEqual([await errorsOf(alice), await errorsOf(bob)], [[], []]);
+    });
+
+    it('requests are answered, and their failures have codes', async () => {
+      const [alice, bob] = await openCall('requests');
+      const ask = async ([data, timeoutMs]) => {
+        const { request } = await import('/client/requests.js');
+        return request(peer, data, { timeoutMs }).catch(({ code }) => code);
+      };
+      assert.equal(await alice.run(ask, ['early', 500]), 'timeout', 'Bob does not answer yet');
+      await bob.run(async () => {
+        const { answerRequests } = await import('/client/requests.js');
+        answerRequests(room, (data) => (data === 'fail' ? Promise.reject(new Error('inside')) : { echo: data }));
+      });
+      assert.deepEqual(await alice.run(ask, [{ n: 1 }, 5_000]), { echo: { n: 1 } });
+      assert.equal(await alice.run(ask, ['fail', 5_000]), 'handler_failed');
+      const gone = alice.run(ask, ['never', 20_000]);
+      await bob.run(() => room.leave());
+      assert.ok(['peer_left', 'no_such_peer', '{"echo":"never"}'].includes(await gone.then((answer) => (typeof answer === 'string' ? answer : JSON.stringify(answer)))));
+    });
+
+    it('a budget for video is shared by the peers, also by one that comes later', async () => {
+      const [alice] = await openCall('budget');
+      await alice.run(async () => {
+        const { limitSending } = await import('/client/media.js');
+        globalThis.limits = limitSending(room, { videoBitrate: 800_000, audioBitrate: 32_000, maxFramerate: 20 });
+      });
+      const bitrates = () => alice.run(() => [...room.peers.values()].map(({ pc }) => pc.getSenders().find(({ track }) => track?.kind === 'video')?.getParameters().encodings?.[0]?.maxBitrate ?? null));
+      await until('one peer has all of it', async () => String(await bitrates()) === '800000' || String(await bitrates()));
+      const carol = await RoomPage.join(browser, server.origin, { room: 'budget', name: 'Carol' });
+      await carol.until('Carol is in the call', () => room.peers.size === 2 && [...room.peers.values()].every(({ state }) => state === 'connected'));
+      await until('two peers share it', async () => String(await bitrates()) === '400000,400000' || String(await bitrates()));
+      await carol.run(() => room.leave());
+      await until('one peer has all of it again', async () => String(await bitrates()) === '800000' || String(await bitrates()));
+    });
+
     it('without the permission `share` no second video is offered', async () => {
       const [alice, bob] = await openCall('share', { bobRole: 'speaker' });
       await bob.run(() => room.setTrack('screen', startPicture().getVideoTracks()[0]));

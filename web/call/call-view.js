@@ -94,6 +94,7 @@ export class CallView {
   /** @param {Peer} peer */
   #add(peer) {
     this.#relayProblems.set(peer.peerId, watchRelay(peer));
+    peer.on('closed', () => this.#relayProblems.delete(peer.peerId));
     peer.on('closed', () => ['page-closed', 'detached'].forEach((condition) => this.#timers.forget(`${condition} ${peer.peerId}`)));
     for (const name of /** @type {const} */ (['state', 'info', 'closed'])) peer.on(name, () => this.#update());
     peer.on('datachannel', (channel) => channel.addEventListener('close', () => this.#update()));
