@@ -42,12 +42,14 @@ impl OutcomeReporter {
     }
 
     /// Reports an outcome if it is about a peer of the room. A peer that this node does not know may
-    /// have joined through another node a moment ago: then the room is read first.
-    pub(super) fn report_outcome(self, outcome: PairOutcome, steps: TimedSteps) {
+    /// have joined through another node a moment ago: then the room is read first. Returns whether it
+    /// is.
+    pub(super) fn report_outcome(self, outcome: PairOutcome, steps: TimedSteps) -> bool {
         if let Some(state) = self.room.known_state()
             && knows_peer(&state, &outcome.peer)
         {
-            return self.report_known(&state, &outcome, steps);
+            self.report_known(&state, &outcome, steps);
+            return false;
         }
         let runtime = self.registry.context().runtime.clone();
         runtime.spawn(async move {
@@ -57,6 +59,7 @@ impl OutcomeReporter {
                 None => self.refuse(),
             }
         });
+        true
     }
 
     fn report_known(&self, state: &RoomState, outcome: &PairOutcome, steps: TimedSteps) {

@@ -435,7 +435,10 @@ impl<'a> ConnectionTask<'a> {
     }
 
     fn record_outcome(&self, outcome: PairOutcome, steps: TimedSteps) {
-        OutcomeReporter::new(&self.state).report_outcome(outcome, steps);
+        if OutcomeReporter::new(&self.state).report_outcome(outcome, steps) {
+            // The read of a large room costs more.
+            self.charge_extra(self.state.room.member_count() as u32 / 10);
+        }
     }
 
     fn report_open_attempts(&mut self, end: PairStep) {

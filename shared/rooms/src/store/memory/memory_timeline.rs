@@ -143,3 +143,35 @@ fn oldest_of_largest_root<'a, K: Clone + 'a>(
     let largest = roots.into_values().max_by_key(|(count, oldest_at, _)| (*count, u64::MAX - oldest_at));
     largest.map(|(_, _, key)| key.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use signalbox_protocol::{PairStep, id::PeerId};
+
+    use super::*;
+
+    #[test]
+    fn a_flood_of_rooms_of_one_root_takes_no_room_of_another() {
+        let limits = TimelineLimits { max_pairs: 4, max_steps: 4, retention_ms: 1_000 };
+        let report = |root: &str| PairReport {
+            peer: PeerId::from_bits(1),
+            user: UserId::parse("alice").unwrap(),
+            other: PeerId::from_bits(2),
+            other_user: None,
+            root: root.into(),
+            steps: vec![(Instant::now(), PairStep::Offer.into())],
+        };
+        let room = |n: usize| RoomId::parse(&format!("room-{n}")).unwrap();
+        let mut timelines = MemoryTimelines::default();
+        timelines.append(&room(0), &[report("key:acme")], 5_000, &limits);
+        for n in 1..=MAX_ROOMS + 5 {
+            timelines.append(&room(n), &[report("guest")], 5_000 + n as u64 / 100, &limits);
+        }
+        assert_eq!(timelines.rooms.len(), MAX_ROOMS);
+        assert_eq!(timelines.read(&room(0), 5_100, &limits).len(), 1);
+        assert_eq!(timelines.read(&room(MAX_ROOMS + 5), 5_100, &limits).len(), 1);
+        // Without another write in their time, all are gone.
+        timelines.append(&room(0), &[report("key:acme")], 9_000, &limits);
+        assert_eq!(timelines.rooms.len(), 1);
+    }
+}
