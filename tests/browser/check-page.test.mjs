@@ -8,12 +8,13 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { chromium } from 'playwright-core';
 import { OUTCOMES, STEP_TEXTS } from '../../web/check/check-texts.js';
+import { stunServers, turnServers } from '../../web/check/ice-urls.js';
 import { freePort } from '../edge/harness.mjs';
 import { AnyBrowser } from './any-browser.mjs';
 import { Gate } from './gate.mjs';
 import { CHROMIUM_FLAGS, until } from './person.mjs';
 import { startPrefixProxy } from './prefix-proxy.mjs';
-import { EmbeddedServer, TestSite } from './servers.mjs';
+import { EmbeddedServer, TestSite, startDeployment } from './servers.mjs';
 import { startNat, startTurnServer } from './turn-server.mjs';
 
 const randomSecret = () => randomBytes(32).toString('hex');
@@ -23,6 +24,26 @@ const SECRET = randomSecret();
 const STEP_IDS = Object.keys(STEP_TEXTS);
 const ALL_OK = Object.fromEntries(STEP_IDS.map((id) => [id, 'ok']));
 const TURN_IDS = ['turn-udp', 'turn-tcp', 'turn-tls'];
+
+const launchChromium = (args) => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args });
+
+/** A second of silence as a WAV file: 16 bits, one channel, 8 kHz. */
+function silence() {
+  const bytes = Buffer.alloc(44 + 16_000);
+  bytes.write('RIFF');
+  bytes.writeUInt32LE(bytes.length - 8, 4);
+  bytes.write('WAVEfmt ', 8);
+  bytes.writeUInt32LE(16, 16);
+  bytes.writeUInt16LE(1, 20);
+  bytes.writeUInt16LE(1, 22);
+  bytes.writeUInt32LE(8_000, 24);
+  bytes.writeUInt32LE(16_000, 28);
+  bytes.writeUInt16LE(2, 32);
+  bytes.writeUInt16LE(16, 34);
+  bytes.write('data', 36);
+  bytes.writeUInt32LE(16_000, 40);
+  return bytes;
+}
 
 /** A step → its verdict, for steps with the same one. */
 const each = (ids, verdict) => Object.fromEntries(ids.map((id) => [id, verdict]));
@@ -87,6 +108,27 @@ describe('the texts of the check page', () => {
   }
 });
 
+describe('the URLs of ICE servers', () => {
+  for (const [url, ways] of Object.entries({
+    'stun:a.example': ['STUN'],
+    'STUN:a.example:3478': ['STUN'],
+    'stuns:a.example': [],
+    'turn:a.example': ['UDP'],
+    'turn:[2001:db8::1]:3478?transport=udp': ['UDP'],
+    'TURN:a.example?transport=TCP': ['TCP'],
+    'turns:a.example': ['TLS'],
+    'turns:a.example:443?transport=tcp': ['TLS'],
+    'turns:a.example?transport=udp': [],
+    'http://a.example': [],
+  })) {
+    it(`${url} is tested over ${ways.join() || 'nothing'}`, () => {
+      const servers = [{ urls: [url], username: 'u', credential: 'c' }];
+      const found = ['UDP', 'TCP', 'TLS'].filter((transport) => turnServers(servers, transport).length > 0);
+      assert.deepEqual([...(stunServers(servers).length > 0 ? ['STUN'] : []), ...found], ways);
+    });
+  }
+});
+
 describe('the check page', () => {
   const site = new TestSite();
   const ports = {};
@@ -97,7 +139,7 @@ describe('the check page', () => {
   before(async () => {
     for (const name of ['turn', 'tls', 'strict', 'full', 'closed']) ports[name] = await freePort();
     [browser, turnServer] = await Promise.all([
-      chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: CHROMIUM_FLAGS }),
+      launchChromium(CHROMIUM_FLAGS),
       startTurnServer(site, [SECRET], ports.turn, { tlsPort: ports.tls, flags: ['--verbose'] }),
       // As in production, this one does not relay to itself.
       startTurnServer(site, [SECRET], ports.strict, { flags: ['--denied-peer-ip=127.0.0.1'] }),
@@ -128,9 +170,9 @@ describe('the check page', () => {
   }
 
   /** A token for a room of its own, as the operator gets one. */
-  async function requestToken({ origin }) {
+  async function requestToken({ origin }, room = 'for-the-check') {
     const headers = { 'Content-Type': 'application/json', Authorization: `Basic ${Buffer.from(KEY).toString('base64')}` };
-    const response = await fetch(`${origin}/auth/token`, { method: 'POST', headers, body: '{"room":"for-the-check","user":"operator"}' });
+    const response = await fetch(`${origin}/auth/token`, { method: 'POST', headers, body: JSON.stringify({ room, user: 'operator' }) });
     return (await response.json()).token;
   }
 
@@ -193,6 +235,7 @@ describe('the check page', () => {
     assert.deepEqual(await axeViolations(page), []);
     page.requests.length = 0;
     await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
     await page.keyboard.press('Enter');
     assert.deepEqual(await axeViolations(page), [], 'while it runs');
     assert.deepEqual(await verdictsOf(page), ALL_OK);
@@ -350,6 +393,39 @@ describe('the check page', () => {
       assert.match(bad.texts.access, /refuses the token of this link \(token_malformed\)/);
     });
 
+    it('guests may join other rooms only', async () => {
+      const server = await startServer('guest-rooms', { settings: { SIGNALBOX__AUTH__GUEST_ROOMS: 'lounge' } });
+      const { verdicts } = await checkAt(server.origin);
+      assert.deepEqual(verdicts, { ...ALL_OK, access: 'warning', upgrade: 'warning', ...each(['resume', 'stun', ...TURN_IDS], 'skipped') });
+    });
+
+    it('nothing, where a connection needs a ticket', async () => {
+      const server = await startServer('tickets', { settings: { SIGNALBOX__AUTH__TICKETS_ONLY: 'true' } });
+      assert.deepEqual((await checkAt(server.origin)).verdicts, ALL_OK);
+    });
+
+    it('the room of the token has a lobby', async () => {
+      const headers = { 'Content-Type': 'application/json', Authorization: `Basic ${Buffer.from(KEY).toString('base64')}` };
+      const created = await fetch(`${fine.origin}/api/rooms`, { method: 'POST', headers, body: '{"id":"with-lobby","lobby":true}' });
+      assert.equal(created.status, 201, await created.text());
+      const { verdicts, texts } = await checkAt(fine.origin, { fragment: `#token=${await requestToken(fine, 'with-lobby')}` });
+      assert.deepEqual(verdicts, { ...ALL_OK, resume: 'skipped' });
+      assert.match(texts.resume, /waits in the lobby/);
+    });
+
+    it('another tab uses the same token', async () => {
+      const fragment = `#token=${await requestToken(fine, 'two-tabs')}`;
+      const [first, second] = [await open(fine.origin, { fragment }), await open(fine.origin, { fragment })];
+      await first.evaluate(async (token) => {
+        const { SignalingClient } = await import('/client/client.js');
+        globalThis.holder = new SignalingClient({ token });
+        await globalThis.holder.connect();
+      }, fragment.slice('#token='.length));
+      assert.deepEqual(await check(second), { ...ALL_OK, upgrade: 'failed', resume: 'skipped' });
+      assert.match(await says(second, 'upgrade'), /token_in_use/);
+      await Promise.all([first, second].map((page) => page.context().close()));
+    });
+
     it('the clock is wrong by ten minutes, and tokens work all the same', async () => {
       const { verdicts, texts } = await checkAt(fine.origin, { init: setClockAhead });
       assert.deepEqual(verdicts, { ...ALL_OK, clock: 'warning' });
@@ -368,8 +444,7 @@ describe('the check page', () => {
     });
 
     it('there is no camera and no microphone', async () => {
-      const args = CHROMIUM_FLAGS.filter((flag) => !flag.startsWith('--use-fake-device'));
-      const bare = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args });
+      const bare = await launchChromium(CHROMIUM_FLAGS.filter((flag) => !flag.startsWith('--use-fake-device')));
       try {
         const { verdicts, texts } = await checkAt(fine.origin, { from: bare });
         assert.deepEqual(verdicts, { ...ALL_OK, camera: 'warning', microphone: 'warning' });
@@ -377,6 +452,25 @@ describe('the check page', () => {
       } finally {
         await bare.close();
       }
+    });
+
+    it('the microphone is silent', async () => {
+      const file = join(site.dir, 'silence.wav');
+      writeFileSync(file, silence());
+      const silent = await launchChromium([...CHROMIUM_FLAGS, `--use-file-for-fake-audio-capture=${file}`]);
+      try {
+        assert.deepEqual((await checkAt(fine.origin, { from: silent })).verdicts, { ...ALL_OK, microphone: 'warning' });
+      } finally {
+        await silent.close();
+      }
+    });
+
+    it('nothing but TURN, behind the edge with two nodes', async () => {
+      const { origin } = await startDeployment(site);
+      const verdicts = { ...ALL_OK, stun: 'warning', ...each(TURN_IDS, 'warning') };
+      assert.deepEqual((await checkAt(origin)).verdicts, verdicts);
+      const bad = await checkAt(origin, { fragment: '#token=not.a.token' });
+      assert.deepEqual(bad.verdicts, { ...ALL_OK, access: 'failed', upgrade: 'warning', ...each(['resume', 'stun', ...TURN_IDS], 'skipped') });
     });
   });
 });

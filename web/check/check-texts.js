@@ -52,7 +52,7 @@ const ACCESS_OUTCOMES = outcomes({
   token_accepted: { verdict: 'ok', says: () => 'The server accepts the token of this link.' },
   no_login: {
     verdict: 'warning',
-    says: () => 'No guests here: Resume, STUN and TURN need a login and are skipped.',
+    says: () => 'No guest token: Resume, STUN and TURN need a login and are skipped.',
     user: () => 'Ask the operator for a link to this page that has a token.',
     operator: () => 'Get a token for a room of its own at POST /auth/token, and open this page with #token=TOKEN at the end of its address.',
   },

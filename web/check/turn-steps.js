@@ -4,7 +4,7 @@
  */
 import { stunServers, turnServers } from './ice-urls.js';
 
-/** For one TURN server: the allocation and the data. */
+/** For the allocation, and as long again for the data. */
 const DEADLINE_MS = 6_000;
 
 /** Each costs two allocations. */
@@ -67,7 +67,11 @@ async function tryServer(server, stun, icePolicy, transport) {
   const allocation = watchAllocation(relayed, transport);
   /** @type {Promise<import('./step-runner.js').Result>} */
   const late = new Promise((resolve) => {
-    setTimeout(() => resolve(allocation.result() ?? { outcome: icePolicy === 'relay' ? 'no_data_but_required' : 'no_data' }), DEADLINE_MS);
+    setTimeout(() => {
+      const why = allocation.result();
+      if (why) resolve(why);
+    }, DEADLINE_MS);
+    setTimeout(() => resolve({ outcome: icePolicy === 'relay' ? 'no_data_but_required' : 'no_data' }), 2 * DEADLINE_MS);
   });
   try {
     return await Promise.race([sendData(relayed, other), allocation.failed, late]);
