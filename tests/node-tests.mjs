@@ -17,7 +17,7 @@ const MOSTLY_WAIT = ['sleep-chromium.test.mjs', 'sleep-firefox.test.mjs', 'verdi
 const THIRDS = 3;
 
 /** These begin first, because they are the longest. */
-const FIRST = [...MOSTLY_WAIT, 'resilience.test.mjs', 'room-media.test.mjs', 'example.test.mjs'];
+const FIRST = [...MOSTLY_WAIT, 'check-page.test.mjs', 'resilience.test.mjs', 'room-media.test.mjs', 'example.test.mjs'];
 
 const COUNTS = ['tests', 'suites', 'pass', 'fail', 'cancelled', 'skipped', 'todo'];
 

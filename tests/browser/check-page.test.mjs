@@ -176,6 +176,9 @@ describe('the check page', () => {
     return (await response.json()).token;
   }
 
+  /** The looks that axe has seen: each set of verdicts in each color scheme once. */
+  const seen = new Set();
+
   /** Opens the page, and records what it does. */
   async function open(origin, { from = browser, fragment = '', allowed = ['camera', 'microphone'], init, ...options } = {}) {
     const context = await from.newContext({ permissions: [...allowed, 'clipboard-read', 'clipboard-write'], ignoreHTTPSErrors: true, viewport: { width: 390, height: 844 }, ...options });
@@ -211,7 +214,9 @@ describe('the check page', () => {
       for (const [, user, operator] of own) assert.ok(user && operator);
     }
     assert.deepEqual([await page.evaluate(() => globalThis.shifts), page.problems], [[], []]);
-    assert.deepEqual(await axeViolations(page), []);
+    const look = await page.evaluate(() => `${matchMedia('(prefers-color-scheme: dark)').matches} ${[...new Set([...document.querySelectorAll('.step')].map((row) => row.getAttribute('data-state')))].sort()}`);
+    if (!seen.has(look)) assert.deepEqual(await axeViolations(page), []);
+    seen.add(look);
     return verdicts;
   }
 
@@ -227,8 +232,8 @@ describe('the check page', () => {
     return { verdicts, texts };
   }
 
-  /** How many allocations the TURN server has made. */
-  const allocations = () => readFileSync(turnServer.log, 'utf8').split('ALLOCATE processed, success').length - 1;
+  /** How many allocations the TURN server has made; a request that was repeated has the same session. */
+  const allocations = () => new Set([...readFileSync(turnServer.log, 'utf8').matchAll(/session (\d+): .*ALLOCATE processed, success/g)].map(([, session]) => session)).size;
 
   it('finds that all is well, in a room that it leaves, with the requests that the documents count', async () => {
     const page = await open(fine.origin);
