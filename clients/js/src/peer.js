@@ -268,6 +268,8 @@ export class Peer extends TypedEmitter {
     this.pc.close();
     this.pc = pc;
     this.#hadData = false;
+    this.dataChannel = null;
+    if (this.state === 'connected') this.#setState('reconnecting');
     this.#remoteTracks.connect(pc);
     this.#localTracks.connect(pc);
     this.#prepareOffer();

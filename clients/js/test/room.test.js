@@ -171,9 +171,11 @@ test('after three restarts without success the impolite side makes a new connect
     socket.join({ peers: [peerEntry(BOB, { polite })] });
     await joined;
     const bob = room.peers.get(BOB);
-    const connections = [];
-    bob.on('connection', (pc) => connections.push(pc));
     const first = bob.pc;
+    const connections = [];
+    first.dispatchEvent(Object.assign(new Event('datachannel'), { channel: Object.assign(new EventTarget(), { label: 'signalbox', readyState: 'open' }) }));
+    assert.ok(bob.dataChannel);
+    bob.on('connection', (pc) => connections.push(pc));
     const fail = async () => {
       bob.pc.connectionState = 'failed';
       bob.pc.dispatchEvent(new Event('connectionstatechange'));
@@ -187,6 +189,7 @@ test('after three restarts without success the impolite side makes a new connect
       assert.deepEqual([bob.pc === first, first.restarts], [true, 4], 'the polite side waits for the other one');
     } else {
       assert.deepEqual([bob.pc === made[1], first.closed, bob.pc.senders.length, connections], [true, true, 1, [first, made[1]]]);
+      assert.equal(bob.dataChannel, null, 'a late listener does not get the old one');
       bob.pc.connectionState = 'connected';
       bob.pc.getStats = async () => new Map();
       bob.pc.dispatchEvent(new Event('connectionstatechange'));
