@@ -37,7 +37,7 @@ pub(crate) const PAGES: [Page; 2] = [
     Page {
         folder: "check",
         entry: "check",
-        client_modules: &["client/client", "client/http"],
+        client_modules: &["client/client", "client/http", "client/token-source"],
         document: "check.html",
     },
 ];

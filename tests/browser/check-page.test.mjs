@@ -424,7 +424,7 @@ describe('the check page', () => {
       const [first, second] = [await open(fine.origin, { fragment }), await open(fine.origin, { fragment })];
       await first.evaluate(async (token) => {
         const { SignalingClient } = await import('/client/client.js');
-        globalThis.holder = new SignalingClient({ token });
+        globalThis.holder = new SignalingClient({ getToken: () => token });
         await globalThis.holder.connect();
       }, fragment.slice('#token='.length));
       assert.deepEqual(await check(second), { ...ALL_OK, upgrade: 'failed', resume: 'skipped' });

@@ -1,11 +1,20 @@
 // The start of the call page: under a path prefix, and in browsers that cannot run it.
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { AnyBrowser, BROWSERS } from './any-browser.mjs';
 import { until } from './person.mjs';
 import { startPrefixProxy } from './prefix-proxy.mjs';
 import { EmbeddedServer, TestSite } from './servers.mjs';
+
+/** An empty module in the place of each module of the client that the pages import, but `room`. */
+const OTHER_MODULES = (() => {
+  const source = readFileSync(new URL('../../signalbox/build/page.rs', import.meta.url), 'utf8');
+  const names = new Set([...source.matchAll(/"client\/([\w-]+)"/g)].map(([, name]) => name.replaceAll('-', '_')));
+  names.delete('room');
+  return [...names].map((name) => `export const $client_${name} = {};`).join(' ');
+})();
 
 for (const name of BROWSERS) {
   describe(`the start of the call page in ${name}`, () => {
@@ -53,8 +62,8 @@ for (const name of BROWSERS) {
     for (const [what, replaced, says] of [
       ['the syntax of a script is unknown', { '/call.js': 'call it ??=? {' }, /could not start.*Chrome or Edge/s],
       ['a script of the client is missing', { '/client.js': null }, /could not start.*Chrome or Edge/s],
-      ['a script needs what the browser lacks', { '/client.js': 'export const $client_room = nowhere.Room; export const $client_token_source = {};' }, /could not start/],
-      ['there is no WebRTC', { '/client.js': 'delete globalThis.RTCPeerConnection; export const $client_room = {}, $client_token_source = {};' }, /WebRTC is missing or disabled/],
+      ['a script needs what the browser lacks', { '/client.js': `export const $client_room = nowhere.Room; ${OTHER_MODULES}` }, /could not start/],
+      ['there is no WebRTC', { '/client.js': `delete globalThis.RTCPeerConnection; export const $client_room = {}; ${OTHER_MODULES}` }, /WebRTC is missing or disabled/],
     ]) {
       it(`says why it cannot run if ${what}`, async () => {
         const { address } = await startPrefixProxy(site, server.port, '/old', replaced);

@@ -1,6 +1,7 @@
 /** Opens a WebSocket, drops it, comes back as the same peer, and leaves the room. */
 import { SignalingClient } from './client/client.js';
 import { request } from './client/http.js';
+import { ticketFor } from './client/token-source.js';
 import { refusalResult } from './access-step.js';
 
 const DEADLINE_MS = 10_000;
@@ -27,7 +28,7 @@ export async function checkUpgrade(context) {
   };
   const began = performance.now();
   const { token } = context.access;
-  const client = new SignalingClient({ url: context.url, getToken: () => token, WebSocket: RecordedSocket });
+  const client = new SignalingClient({ url: context.url, getToken: () => token, getTicket: ticketFor, WebSocket: RecordedSocket });
   const error = await connect(client);
   if (error) {
     client.leave();
