@@ -217,7 +217,7 @@ async fn no_key_is_accepted_in_place_of_another(deployment: KeyDeployment) {
     let shares = frames.chunks(frames.len().div_ceil(members.len())).zip(&members);
     join_all(shares.map(|(share, peer)| running.assert_frames(deployment, (&forged_tokens, share), peer)))
         .await;
-    assert_eq!(count, 7_560, "rows");
+    assert_eq!(count, 7_728, "rows");
     assert_eq!(running.joins().await, joins, "no token was accepted");
     running.audit();
 }

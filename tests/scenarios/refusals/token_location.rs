@@ -22,7 +22,7 @@ all_of!(
         // Management tokens: rooms.
         RoomCreate, RoomList, RoomRead, RoomChange, RoomDelete, RoomAction, RoomEnd, RoomToken, RoomMessage, RoomBan,
         Sanctions, SanctionLift,
-        Participants, ParticipantsRemove, ParticipantChange, ParticipantRemove, LobbyDecision,
+        Timeline, Participants, ParticipantsRemove, ParticipantChange, ParticipantRemove, LobbyDecision,
         InviteCreate, InviteList, InviteDelete,
         // Management tokens: access rules, usage, webhooks.
         AccessRules, RuleDelete, Revoke, Ban, Deny, Notice, ShutDown, ShutDownDelete, Limits, LimitsDelete,
@@ -114,6 +114,7 @@ impl TokenLocation {
             Self::RoomBan => ("POST", "/api/rooms/{room}/bans"),
             Self::Sanctions => ("GET", "/api/rooms/{room}/sanctions"),
             Self::SanctionLift => ("DELETE", "/api/rooms/{room}/sanctions/{user}"),
+            Self::Timeline => ("GET", "/api/rooms/{room}/timeline"),
             Self::Participants => ("GET", "/api/rooms/{room}/participants"),
             Self::ParticipantsRemove => ("DELETE", "/api/rooms/{room}/participants"),
             Self::ParticipantChange => ("PATCH", "/api/rooms/{room}/participants/{peer}"),

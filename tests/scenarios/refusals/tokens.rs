@@ -132,7 +132,7 @@ async fn each_invalid_token_is_refused_with_its_code_at_each_location(store: Sto
         );
         count += 1;
     }
-    assert_eq!(count, 2_538, "rows");
+    assert_eq!(count, 2_594, "rows");
     assert_eq!(cluster.nodes[0].metric("signalbox_joins_total").await, 1.0, "only one peer has joined");
     member.leave().await;
     cluster.audit().await;
