@@ -219,13 +219,14 @@ async fn each_refusal_of_redis_is_reported_when_it_begins_and_when_it_ends() {
                 (Request::get("/health/ready").send(process.address).await.status == 200).then_some(())
             })
             .await;
+            // A thread writes the log, so its lines come later than the answers.
+            eventually("a line for the end", async || {
+                (count_lines(process, "redis_accepts", cause.code()) > 0).then_some(())
+            })
+            .await;
             for event in ["redis_refuses", "redis_accepts"] {
-                assert_eq!(
-                    count_lines(process, event, cause.code()),
-                    1,
-                    "{cause:?} {event}: {}",
-                    process.log()
-                );
+                let count = count_lines(process, event, cause.code());
+                assert_eq!(count, 1, "{cause:?} {event}: {}", process.log());
             }
             process.assert_clean_log(&["another"]);
         }

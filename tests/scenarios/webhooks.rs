@@ -338,7 +338,11 @@ async fn the_oldest_event_beyond_the_backlog_becomes_a_dead_letter() {
     .await;
     assert_eq!(fetch_dead_letters(&cluster).await.len(), 4);
     assert!(auth.metric("signalbox_webhooks_lost_total{cause=\"dead_letters\"}").await >= 8.0);
-    assert!(auth.log().contains("webhooks_dead") && auth.log().contains("webhooks_lost"), "both are logged");
+    eventually("both are logged", async || {
+        let log = auth.log();
+        (log.contains("webhooks_dead") && log.contains("webhooks_lost")).then_some(())
+    })
+    .await;
     cluster.audit().await;
 }
 
