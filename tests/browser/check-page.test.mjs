@@ -248,8 +248,8 @@ describe('the check page', () => {
     assert.match(await textOf(page, '#status'), /^All is well/);
     assert.deepEqual(page.requests.sort(), ['GET /auth/ice', 'HEAD /check', 'POST /auth/token', 'UPGRADE /ws/signal', 'UPGRADE /ws/signal']);
     assert.equal(page.sent.at(-1), 'leave');
-    // The second one of each server ends early if data comes through before it.
-    assert.ok(allocations() >= 3 && allocations() <= 6, `${allocations()} allocations`);
+    // A browser makes as many for each network interface, and other tests make interfaces.
+    assert.ok(allocations() >= 3, `${allocations()} allocations`);
     await page.keyboard.press('Tab');
     await page.keyboard.press('Enter');
     await until('the report is copied', async () => (await textOf(page, '#status')) === 'The report is copied.');
