@@ -166,7 +166,7 @@ async fn assert_each_kind_only_where_it_belongs(store: StoreKind) {
         count += 1;
         peer.leave().await;
     }
-    assert_eq!(count, 8 * (45 + 9), "rows");
+    assert_eq!(count, 8 * (46 + 9), "rows");
 }
 
 #[tokio::test]
