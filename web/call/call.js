@@ -75,7 +75,7 @@ async function join() {
   const invite = query.get('invite') ?? undefined;
   // A guest requests a new token each time. An invite is used once, and then its refresh token.
   const getToken = invite === undefined ? undefined : tokenSource({ url, invite, user, name });
-  const RTCPeerConnection = earlyConnection();
+  const RTCPeerConnection = earlyConnection({ media: media.stream });
   /** @type {import('./client/room.js').RoomOptions['onState']} */
   const onState = ({ state }, room) => {
     if (state === 'closed') RTCPeerConnection?.closeUnused();

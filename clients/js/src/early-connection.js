@@ -1,22 +1,30 @@
 /**
- * A connection that is made before its peer is known, because that takes a browser several
- * milliseconds. An entry point of its own, `@signalbox/client/early`. Without a description such a
- * connection opens no port and asks no ICE server.
+ * A connection that has its tracks before its peer is known, because to create both takes a browser
+ * several milliseconds. An entry point of its own, `@signalbox/client/early`. Without a description
+ * such a connection opens no port, asks no ICE server and sends nothing.
  */
 
 /**
  * Makes a connection now. The result is a value for the option `RTCPeerConnection` of `join`: the first
  * peer gets this connection, the others get new ones.
  *
- * @param {RTCConfiguration} [rtc] the same as the option `rtc` of `join`
- * @param {typeof globalThis.RTCPeerConnection} [RTCPeerConnection]
+ * @param {object} [options] the same as those of `join`
+ * @param {MediaStream | null} [options.media] its first track of each kind is added
+ * @param {RTCConfiguration} [options.rtc]
+ * @param {typeof globalThis.RTCPeerConnection} [options.RTCPeerConnection]
  * @returns {(typeof globalThis.RTCPeerConnection & { closeUnused: () => void }) | undefined}
  *   `closeUnused`: when the room has ended; undefined where there is no WebRTC
  */
-export function earlyConnection(rtc, RTCPeerConnection = globalThis.RTCPeerConnection) {
+export function earlyConnection({ media, rtc, RTCPeerConnection = globalThis.RTCPeerConnection } = {}) {
   if (typeof RTCPeerConnection !== 'function') return undefined;
   /** @type {RTCPeerConnection | undefined} */
   let early = createConnection(rtc, RTCPeerConnection);
+  let needsOffer = false;
+  for (const kind of /** @type {const} */ (['audio', 'video'])) {
+    const track = media?.getTracks().find((one) => one.kind === kind && one.readyState !== 'ended');
+    if (media && track) early?.addTrack(track, media);
+  }
+  early?.addEventListener('negotiationneeded', () => (needsOffer = true), { once: true });
   /** @param {RTCConfiguration} [configuration] */
   function Connection(configuration) {
     const pc = early;
@@ -24,11 +32,13 @@ export function earlyConnection(rtc, RTCPeerConnection = globalThis.RTCPeerConne
     if (!pc) return new RTCPeerConnection(configuration);
     try {
       pc.setConfiguration(configuration);
-      return pc;
     } catch (error) {
       pc.close();
       throw error;
     }
+    // The browser does not repeat an event that had no listener yet.
+    if (needsOffer) queueMicrotask(() => pc.dispatchEvent(new Event('negotiationneeded')));
+    return pc;
   }
   const closeUnused = () => (early = void early?.close());
   return /** @type {any} */ (Object.assign(Connection, { closeUnused }));

@@ -68,6 +68,11 @@ export class LocalTracks {
     this.#may = may;
     this.#MediaStream = MediaStream;
     this.#tracks = tracks;
+    // An early connection has its tracks, see early-connection.js.
+    for (const transceiver of pc.getTransceivers()) {
+      const kind = transceiver.receiver.track.kind;
+      this.#transceivers.set(`${kind}/${kind}`, transceiver);
+    }
   }
 
   /** Uses another connection, see {@link applyAll}. @param {RTCPeerConnection} pc */

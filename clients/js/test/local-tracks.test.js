@@ -17,7 +17,7 @@ class SendingConnection {
   addTrack(track, stream) {
     const sender = { track, streams: [stream] };
     sender.replaceTrack = async (other) => void (sender.track = other);
-    this.transceivers.push({ sender, kind: track.kind, direction: 'sendrecv' });
+    this.transceivers.push({ sender, receiver: { track: { kind: track.kind } }, direction: 'sendrecv' });
     return sender;
   }
   getTransceivers = () => this.transceivers;
@@ -128,4 +128,16 @@ for (const name of ['', 'a screen', 'screen/video', 'x'.repeat(33)]) {
 test('the first track of each kind has the kind as its name', () => {
   const tracks = [track('video', 'a'), track('audio', 'b'), track('video', 'c'), track('audio', 'd')];
   assert.deepEqual(nameTracks(tracks).map(([name, { id }]) => [name, id]), [['video', 'a'], ['audio', 'b'], ['video-2', 'c'], ['audio-2', 'd']]);
+});
+
+test('an early connection sends its tracks once, and none without the permission', async () => {
+  for (const [permissions, expected] of [[['publish'], ['microphone sendrecv', 'other camera sendrecv']], [[], ['nothing recvonly', 'nothing recvonly']]]) {
+    const pc = new SendingConnection();
+    const microphone = track('audio', 'microphone');
+    pc.addTrack(microphone, new MediaStream());
+    pc.addTrack(track('video', 'camera'), new MediaStream());
+    const wanted = new Map([['audio/audio', microphone], ['video/video', track('video', 'other camera')]]);
+    await new LocalTracks(pc, (permission) => permissions.includes(permission), MediaStream, wanted).applyAll();
+    assert.deepEqual(sent(pc), expected);
+  }
 });
