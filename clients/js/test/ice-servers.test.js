@@ -21,6 +21,7 @@ class PickyConnection extends EventTarget {
     this.configuration = configuration;
   }
   createDataChannel = () => new EventTarget();
+  getTransceivers = () => [];
   restartIce() {}
   close() {}
 }
