@@ -155,6 +155,29 @@ on_each_store! {
         delete_room(cluster).await;
     }
 
+    async fn a_waiting_peer_knows_whether_a_moderator_is_in_the_room(cluster) {
+        let (room, host) = create_room_with_host(cluster, json!({})).await;
+        let alice = room.connect("alice").await;
+        let waiting = alice.next().await;
+        assert_eq!((&waiting["type"], &waiting["moderatorPresent"]), (&json!("waiting"), &json!(true)), "{waiting}");
+        let carol = room.join_with(json!({"user": "carol", "role": "moderator"})).await;
+        host.leave().await;
+        carol.leave().await;
+        // Nothing is sent while one of two moderators leaves.
+        let changed = json!({"type": "lobby-updated", "moderatorPresent": false});
+        assert_eq!(alice.next().await, changed);
+        let bob = room.connect("bob").await;
+        assert_eq!(bob.next().await["moderatorPresent"], json!(false));
+        let host = room.join_with(json!({"user": "host", "role": "host"})).await;
+        for peer in [&alice, &bob] {
+            assert_eq!(peer.next().await, json!({"type": "lobby-updated", "moderatorPresent": true}));
+        }
+        let id = waiting["peerId"].as_str().unwrap();
+        host.send_acked(command("admit", id)).await;
+        assert_eq!(alice.into_peer().await.id(), id);
+        delete_room(cluster).await;
+    }
+
     async fn ending_the_room_closes_waiting_peers(cluster) {
         let (room, host) = create_room_with_host(cluster, json!({})).await;
         let alice = room.connect("alice").await;

@@ -128,12 +128,15 @@ impl TestConnection {
         Self { sink, queue, reader, next_id: AtomicU64::new(next_id), sends_confirms }
     }
 
-    /// Waits for `joined`.
+    /// Waits for `joined`; in the lobby, moderators may come and leave before.
     ///
     /// # Panics
     /// If another frame comes first.
     pub async fn into_peer(self) -> TestPeer {
-        let joined = self.next().await;
+        let mut joined = self.next().await;
+        while joined["type"] == "lobby-updated" {
+            joined = self.next().await;
+        }
         assert_eq!(joined["type"], "joined", "{joined}");
         TestPeer { connection: self, joined }
     }

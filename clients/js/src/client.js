@@ -61,6 +61,7 @@ import { TypedEmitter } from './typed-emitter.js';
  * @property {{ expiresIn: number }} token-expiring in milliseconds; the client renews it
  * @property {{ expiresIn: number }} token-refreshed
  * @property {import('./messages.js').Message} message
+ * @property {import('./messages.js').LobbyUpdated} lobby-updated the first moderator came, or the last one left
  * @property {import('./messages.js').DescriptionFrame} offer
  * @property {import('./messages.js').DescriptionFrame} answer
  * @property {import('./messages.js').DescriptionFrame} pranswer

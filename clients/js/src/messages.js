@@ -98,11 +98,14 @@
  * @property {string} roomId
  * @property {string} userId
  * @property {string} role
+ * @property {boolean} [moderatorPresent] whether a peer of the room may admit this one; absent if the server is
+ *   an older one
  * @property {string | null} resume
  * @property {number} seq
  * @property {Limits} limits
  * @property {number} pingInterval milliseconds
  * @property {number} [resumeWindow] milliseconds; absent if the server is an older one
+ * @typedef {{ type: 'lobby-updated', moderatorPresent: boolean }} LobbyUpdated
  *
  * @typedef {{ seq?: number, type: 'notice', code: string, message: string }} NoticeFrame without
  *   `seq`: to all rooms
@@ -129,7 +132,7 @@
  *   retryMs?: number }} ErrorFrame
  * @typedef {{ type: 'pong', id?: number }} PongFrame
  * @typedef {{ type: 'goaway', reconnectIn: number }} GoawayFrame
- * @typedef {Joined | Resumed | WaitingFrame | NegotiationFrame | Message | PeerFrame |
+ * @typedef {Joined | Resumed | WaitingFrame | LobbyUpdated | NegotiationFrame | Message | PeerFrame |
  *   PeerAttachment | PeerLeft | KnockFrame | KnockEnded | RoomUpdated | PermissionsFrame |
  *   NoticeFrame | TokenExpiring | TokenRefreshed | IceServersFrame | DuplicateFrame |
  *   SupersededFrame | Ack |

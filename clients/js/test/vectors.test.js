@@ -52,5 +52,5 @@ async function assertFrameIsHandled(frame) {
 }
 
 function isKnown(type) {
-  return /^(joined|resumed|offer|answer|pranswer|rollback|candidate|message|peer-(joined|updated|left|detached|attached)|notice|goaway|error|waiting|knock|knock-ended|room-updated|permissions|ice-servers|token-(expiring|refreshed))$/.test(type);
+  return /^(joined|resumed|offer|answer|pranswer|rollback|candidate|message|peer-(joined|updated|left|detached|attached)|notice|goaway|error|waiting|knock|knock-ended|lobby-updated|room-updated|permissions|ice-servers|token-(expiring|refreshed))$/.test(type);
 }

@@ -97,6 +97,10 @@ export type ClientEvents = {
         expiresIn: number;
     };
     message: import('./messages.js').Message;
+    /**
+     * the first moderator came, or the last one left
+     */
+    "lobby-updated": import('./messages.js').LobbyUpdated;
     offer: import('./messages.js').DescriptionFrame;
     answer: import('./messages.js').DescriptionFrame;
     pranswer: import('./messages.js').DescriptionFrame;

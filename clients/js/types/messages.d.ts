@@ -172,6 +172,11 @@ export type WaitingFrame = {
     roomId: string;
     userId: string;
     role: string;
+    /**
+     * whether a peer of the room may admit this one; absent if the server is
+     * an older one
+     */
+    moderatorPresent?: boolean;
     resume: string | null;
     seq: number;
     limits: Limits;
@@ -183,6 +188,10 @@ export type WaitingFrame = {
      * milliseconds; absent if the server is an older one
      */
     resumeWindow?: number;
+};
+export type LobbyUpdated = {
+    type: 'lobby-updated';
+    moderatorPresent: boolean;
 };
 export type NoticeFrame = {
     seq?: number;
@@ -245,7 +254,7 @@ export type GoawayFrame = {
     type: 'goaway';
     reconnectIn: number;
 };
-export type ServerFrame = Joined | Resumed | WaitingFrame | NegotiationFrame | Message | PeerFrame | PeerAttachment | PeerLeft | KnockFrame | KnockEnded | RoomUpdated | PermissionsFrame | NoticeFrame | TokenExpiring | TokenRefreshed | IceServersFrame | DuplicateFrame | SupersededFrame | Ack | ErrorFrame | PongFrame | GoawayFrame;
+export type ServerFrame = Joined | Resumed | WaitingFrame | LobbyUpdated | NegotiationFrame | Message | PeerFrame | PeerAttachment | PeerLeft | KnockFrame | KnockEnded | RoomUpdated | PermissionsFrame | NoticeFrame | TokenExpiring | TokenRefreshed | IceServersFrame | DuplicateFrame | SupersededFrame | Ack | ErrorFrame | PongFrame | GoawayFrame;
 /**
  * @typedef {'application' | 'provider' | 'guest' | 'invite'} UserSource who has named a user; for
  *   `guest`, the server checks nothing but the prefix
@@ -344,11 +353,14 @@ export type ServerFrame = Joined | Resumed | WaitingFrame | NegotiationFrame | M
  * @property {string} roomId
  * @property {string} userId
  * @property {string} role
+ * @property {boolean} [moderatorPresent] whether a peer of the room may admit this one; absent if the server is
+ *   an older one
  * @property {string | null} resume
  * @property {number} seq
  * @property {Limits} limits
  * @property {number} pingInterval milliseconds
  * @property {number} [resumeWindow] milliseconds; absent if the server is an older one
+ * @typedef {{ type: 'lobby-updated', moderatorPresent: boolean }} LobbyUpdated
  *
  * @typedef {{ seq?: number, type: 'notice', code: string, message: string }} NoticeFrame without
  *   `seq`: to all rooms
@@ -375,7 +387,7 @@ export type ServerFrame = Joined | Resumed | WaitingFrame | NegotiationFrame | M
  *   retryMs?: number }} ErrorFrame
  * @typedef {{ type: 'pong', id?: number }} PongFrame
  * @typedef {{ type: 'goaway', reconnectIn: number }} GoawayFrame
- * @typedef {Joined | Resumed | WaitingFrame | NegotiationFrame | Message | PeerFrame |
+ * @typedef {Joined | Resumed | WaitingFrame | LobbyUpdated | NegotiationFrame | Message | PeerFrame |
  *   PeerAttachment | PeerLeft | KnockFrame | KnockEnded | RoomUpdated | PermissionsFrame |
  *   NoticeFrame | TokenExpiring | TokenRefreshed | IceServersFrame | DuplicateFrame |
  *   SupersededFrame | Ack |

@@ -33,6 +33,8 @@ pub(super) struct JoinedPeer {
     pub(super) member: Arc<Member>,
     /// The generation of the handle in the first frame.
     pub(super) handle_generation: u64,
+    /// What `waiting` said about moderators, if the peer is in the lobby.
+    pub(super) moderator_present: bool,
     /// Whether the peer existed before; then the client must confirm its new handle.
     pub(super) is_resumed: bool,
     /// The highest message id that was accepted from the peer.
@@ -123,6 +125,7 @@ async fn commit_join(
     Ok(JoinedPeer {
         member,
         handle_generation: generation,
+        moderator_present: false,
         is_resumed: false,
         last_id: 0,
         refused: RefusedIds::default(),
@@ -198,6 +201,7 @@ fn send_resumed(
     Ok(JoinedPeer {
         member,
         handle_generation,
+        moderator_present: false,
         is_resumed: true,
         last_id,
         refused,
@@ -313,11 +317,13 @@ fn enter_lobby(
     tracing::info!(event = "waiting", room = %room.id, peer = %peer.id, user = %member.user, resumed = is_resumed);
     let context = node.registry.context();
     let (replication_id, mailbox_version) = (&state.replication_id, member.mailbox_version);
+    let moderator_present = state.has_admitter();
     let waiting = WaitingMessage {
         peer_id: peer.id.clone(),
         room_id: room.id.clone(),
         user_id: member.user.clone(),
         role: member.role.clone(),
+        moderator_present,
         node: context.node_id.clone(),
         resume: build_resume_handle(node, peer, member, replication_id, mailbox_version, handle_generation),
         seq: 0,
@@ -332,7 +338,16 @@ fn enter_lobby(
     peer.mark_stale();
     let member = member.clone();
     let refused = RefusedIds::default();
-    JoinedPeer { member, handle_generation, is_resumed, last_id: 0, refused, acked_seq: 0, previous: None }
+    JoinedPeer {
+        member,
+        handle_generation,
+        moderator_present,
+        is_resumed,
+        last_id: 0,
+        refused,
+        acked_seq: 0,
+        previous: None,
+    }
 }
 
 /// The members of `joined`, with a new handle.

@@ -55,7 +55,10 @@ async fn try_resync_in_lobby(
             state.queue.mark_resynced(page.acked_seq);
             let member = known.as_ref().and_then(|known| Some((known.members.get(&peer.id)?, known)));
             match member {
-                Some((member, _)) if member.waiting => Ok(Some(ResyncResult::InSync)),
+                Some((member, known)) if member.waiting => {
+                    send_moderator_change(state, known.has_admitter());
+                    Ok(Some(ResyncResult::InSync))
+                }
                 Some((member, known)) => join_from_lobby(state, member, known, page).await.map(Some),
                 None => Ok(None),
             }
@@ -65,6 +68,14 @@ async fn try_resync_in_lobby(
         }
         PeerStatus::Fenced { is_certain } => Ok(Some(ResyncResult::MustClose(fenced_close_code(is_certain)))),
         PeerStatus::Left(reason) => Ok(Some(ResyncResult::MustClose(left_close_code(reason)))),
+    }
+}
+
+/// Notifies the peer if the first moderator has come or the last one has left.
+fn send_moderator_change(state: &mut ConnectionState<'_>, moderator_present: bool) {
+    if state.moderator_present != moderator_present {
+        state.moderator_present = moderator_present;
+        state.peer.send_messages(&[ServerMessage::LobbyUpdated { moderator_present }]);
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct ConnectionState<'a> {
     pub(super) token: ConnectionToken<'a>,
     /// The record of the member, for the case that the store and the view have lost it.
     pub(super) member: Arc<Member>,
+    /// What the client knows about moderators, while it is in the lobby.
+    pub(super) moderator_present: bool,
     /// The generation of the handle that the client has.
     pub(super) handle_generation: u64,
     /// The epoch that this connection may have got from a call whose answer was lost.
@@ -65,6 +67,7 @@ impl<'a> ConnectionState<'a> {
             ),
             token: ConnectionToken::new(node, room, peer, &joined.member),
             member: joined.member,
+            moderator_present: joined.moderator_present,
             handle_generation: joined.handle_generation,
             uncertain_epoch: None,
             deadlines,

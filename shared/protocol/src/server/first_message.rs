@@ -62,6 +62,8 @@ pub struct WaitingMessage {
     pub user_id: UserId,
     /// The role of the peer.
     pub role: Role,
+    /// Whether a peer of the room may admit this one; `lobby-updated` reports a change.
+    pub moderator_present: bool,
     /// The node that serves the connection.
     pub node: NodeId,
     /// The resume handle; null if this server offers no resume.

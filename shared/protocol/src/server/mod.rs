@@ -38,6 +38,9 @@ pub enum ServerMessage {
         refused: Vec<RefusedId>,
     },
     Waiting(WaitingMessage),
+    LobbyUpdated {
+        moderator_present: bool,
+    },
     #[serde(rename_all = "camelCase")]
     Ack {
         id: u64,

@@ -1,6 +1,6 @@
 //! The decision about a batch of inputs: the next state, the events for peers, and what to commit.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{cell::LazyCell, collections::BTreeSet, sync::Arc};
 
 use serde_json::value::RawValue;
 use signalbox_protocol::{
@@ -91,16 +91,21 @@ impl Decision {
     }
 
     /// The attached peers whose connections do not know yet what the decision changes for them: the
-    /// peer has left, has another owner or epoch, or was admitted. With the node that owned each.
+    /// peer has left, has another owner or epoch, or was admitted; and those in the lobby, if the first
+    /// member that may admit them has come or the last has left. With the node that owned each.
     pub fn peers_to_resync<'a>(
         &'a self,
         before: &'a RoomState,
     ) -> impl Iterator<Item = (&'a NodeId, &'a PeerId)> {
-        before.members.iter().filter_map(|(peer, member)| {
+        // Searches all members, so only if a peer waits.
+        let admitter_changed = LazyCell::new(|| before.has_admitter() != self.next_state.has_admitter());
+        before.members.iter().filter_map(move |(peer, member)| {
             let owner = member.owner()?;
             let is_unchanged = self.next_state.members.get(peer).is_some_and(|after| {
                 let was_admitted = member.waiting && !after.waiting;
-                after.epoch == member.epoch && after.owner() == Some(owner) && !was_admitted
+                let lobby_changed = after.waiting && *admitter_changed;
+                let is_same_owner = after.epoch == member.epoch && after.owner() == Some(owner);
+                is_same_owner && !was_admitted && !lobby_changed
             });
             (!is_unchanged).then_some((owner, peer))
         })

@@ -215,6 +215,11 @@ impl RoomState {
         waiting.map(|(peer, member)| member.to_knocker(peer)).collect()
     }
 
+    /// Whether a member may admit peers from the lobby. A detached member counts until it leaves.
+    pub fn has_admitter(&self) -> bool {
+        self.members.values().any(|member| !member.waiting && member.has_permission(Permission::Admit))
+    }
+
     /// The number of members that do not wait in the lobby.
     pub fn count_present(&self) -> usize {
         self.members.values().filter(|member| !member.waiting).count()

@@ -254,6 +254,29 @@ fn only_admitters_hear_of_a_peer_in_the_lobby() {
 }
 
 #[test]
+fn waiting_peers_are_resynced_when_the_first_admitter_comes_or_the_last_one_leaves() {
+    let waiting = &test_peer(3);
+    let join_moderator = |number| join_with_permissions(number, MODERATOR_PERMISSIONS);
+    let leave = |number| RoomInput::Leave { peer: test_peer(number), epoch: 1, reason: LeaveReason::Left };
+    let mut room = state_after(
+        &room_with_settings(|settings| settings.lobby = true),
+        0,
+        &[join_with_permissions(3, &["message"])],
+    );
+    for (input, has_admitter, is_resynced) in [
+        (join_moderator(1), true, true),
+        (join_moderator(2), true, false),
+        (leave(1), true, false),
+        (leave(2), false, true),
+    ] {
+        let decision = decide(&room, 0, std::slice::from_ref(&input), &TEST_POLICY);
+        let resynced = decision.peers_to_resync(&room).any(|(_, peer)| peer == waiting);
+        assert_eq!((decision.next_state.has_admitter(), resynced), (has_admitter, is_resynced), "{input:?}");
+        room = decision.next_state;
+    }
+}
+
+#[test]
 fn an_admitted_peer_is_announced_once() {
     let room = state_after(
         &room_with_settings(|s| s.lobby = true),
