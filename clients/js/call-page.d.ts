@@ -14,9 +14,6 @@ declare module '*/client/peer.js' {
 declare module '*/client/moderation.js' {
   export * from '@signalbox/source/moderation.js';
 }
-declare module '*/client/relay.js' {
-  export * from '@signalbox/source/relay.js';
-}
 declare module '*/client/early-connection.js' {
   export * from '@signalbox/source/early-connection.js';
 }

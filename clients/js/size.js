@@ -1,6 +1,6 @@
 /**
- * Prints the size of each entry point of the package: bundled and minified by esbuild, and compressed
- * by gzip, as a page would load it. Run it with `npm run size`.
+ * Prints the size of each entry point of the package, and of what a page loads later: bundled and
+ * minified by esbuild, and compressed by gzip. Run it with `npm run size`.
  */
 import { readFileSync } from 'node:fs';
 import { argv, stdout } from 'node:process';
@@ -10,18 +10,21 @@ import { build } from 'esbuild';
 
 const { exports } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
 
-/** @param {string} file @returns {Promise<number>} bytes */
+/** What `Peer` loads while two peers negotiate. */
+const LATER = './src/connection-report.js';
+
+/** @param {string} file @returns {Promise<number>} bytes, without what is loaded later */
 async function sizeOf(file) {
   const entry = fileURLToPath(new URL(file, import.meta.url));
-  const { outputFiles } = await build({ entryPoints: [entry], bundle: true, minify: true, format: 'esm', target: 'es2022', write: false });
+  const { outputFiles } = await build({ entryPoints: [entry], bundle: true, splitting: true, minify: true, format: 'esm', target: 'es2022', write: false, outdir: 'out' });
   return gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).length;
 }
 
-/** Entry point → bytes. @returns {Promise<Map<string, number>>} */
+/** Entry point, or what is loaded later → bytes. @returns {Promise<Map<string, number>>} */
 export async function measureSizes() {
   const sizes = new Map();
   for (const [name, { default: file }] of Object.entries(exports)) sizes.set(name.replace('.', '@signalbox/client'), await sizeOf(file));
-  return sizes;
+  return sizes.set('connection-report.js', await sizeOf(LATER));
 }
 
 /** A size in words, as the documents have it. @param {number} bytes */

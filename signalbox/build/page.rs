@@ -30,7 +30,6 @@ pub(crate) const PAGES: [Page; 2] = [
             "client/early-connection",
             "client/token-source",
             "client/moderation",
-            "client/relay",
         ],
         document: "index.html",
     },
@@ -61,7 +60,9 @@ pub(crate) fn make_files(web: &Path, page: &Page, client: &Files) -> Result<File
     let shared = if page.folder == SHARED { Files::new() } else { read_files(&web.join(SHARED))? };
 
     let client = client.iter().map(|(name, text)| {
-        let text = text.replace("from './", "from './client/");
+        let text = ["from './", single_file::LAZY_IMPORT]
+            .iter()
+            .fold(text.clone(), |text, form| text.replace(form, &format!("{form}client/")));
         (format!("client/{name}"), text)
     });
     let (client, _) = single_file::join_for_page(&client.collect(), page.client_modules, None)?;

@@ -11,6 +11,10 @@ use std::{
 
 type Modules = BTreeMap<String, String>;
 
+/// The start of `name = import('./x.js')`, the promise of a module that is loaded later. In the joined
+/// file the module is there already.
+pub(crate) const LAZY_IMPORT: &str = "= import('./";
+
 const HEADER: &str =
     "// The client of Signalbox in one file, made of the modules of clients/js/src. License: Apache-2.0.\n";
 
@@ -73,6 +77,8 @@ fn write_scope(joined: &mut String, name: &str, module: &str) -> Result<(), Stri
         } else if let Some(declaration) = line.strip_prefix("export ") {
             exports.push(declared_name(name, declaration)?);
             let _ = writeln!(joined, "{declaration}");
+        } else if let Some((before, source, behind)) = parse_lazy_import(line) {
+            let _ = writeln!(joined, "{before}= Promise.resolve({}){behind}", variable_of(source));
         } else {
             let _ = writeln!(joined, "{line}");
         }
@@ -162,9 +168,10 @@ fn visit(
     }
     let module = modules.get(name).ok_or_else(|| format!("{} is missing", path.join(" → ")))?;
     for line in module.lines() {
+        let lazy = parse_lazy_import(line).map(|(_, source, _)| source.to_owned());
         let source = match parse_re_export(name, line)? {
             Some((_, source)) => Some(source),
-            None => parse_import(name, line)?.map(|(_, source)| source),
+            None => parse_import(name, line)?.map(|(_, source)| source).or(lazy),
         };
         if let Some(source) = source {
             visit(modules, &source, path, sorted)?;
@@ -210,6 +217,13 @@ fn parse_from(name: &str, line: &str, keyword: &str) -> Result<Option<(String, S
     parsed
         .map(Some)
         .ok_or_else(|| format!("{name}: write {keyword}{{ … }} from './….js' in one line: {line}"))
+}
+
+/// The module of `= import('./x.js')` in a line, with the text before and behind this form.
+fn parse_lazy_import(line: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = line.split_once(LAZY_IMPORT)?;
+    let (source, behind) = rest.split_once(".js')")?;
+    Some((before, source, behind))
 }
 
 /// The name that follows `export ` in a module.
@@ -281,6 +295,21 @@ mod tests {
         let places: Vec<_> = parts.iter().map(|part| joined.find(part)).collect();
         assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?} in {joined}");
         assert!(!joined.contains("unused"), "{joined}");
+    }
+
+    #[test]
+    fn a_module_that_is_loaded_later_is_in_the_same_file() {
+        let texts = modules(&[
+            ("index", "export { load } from './a.js';\n"),
+            (
+                "a",
+                "export async function load() {\n  const later = import('./b-c.js').then(({ b }) => b);\n}\n",
+            ),
+            ("b-c", "export const b = 1;\n"),
+        ]);
+        let joined = join_modules(&texts, "index").unwrap();
+        assert!(joined.contains("const later = Promise.resolve($b_c).then("), "{joined}");
+        assert!(joined.find("const $b_c =") < joined.find("const $a ="), "{joined}");
     }
 
     #[test]

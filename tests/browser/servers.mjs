@@ -13,10 +13,13 @@ export class EmbeddedServer {
   #site;
   #settings;
   #flags;
+  #address;
   #child;
 
-  static async start(site, settings = {}, flags = []) {
+  /** @param {string} [address] where it listens */
+  static async start(site, settings = {}, flags = [], address = '127.0.0.1') {
     const server = new EmbeddedServer();
+    server.#address = address;
     server.#site = site;
     server.#settings = settings;
     server.#flags = flags;
@@ -28,7 +31,7 @@ export class EmbeddedServer {
 
   async start() {
     const settings = { SIGNALBOX__LOG__FILTER: 'debug', ...this.#settings };
-    this.#child = this.#site.startProcess('signalbox', join(bin, 'signalbox'), ['--listen', `127.0.0.1:${this.port}`, ...this.#flags], settings);
+    this.#child = this.#site.startProcess('signalbox', join(bin, 'signalbox'), ['--listen', `${this.#address}:${this.port}`, ...this.#flags], settings);
     const child = this.#child;
     await until('signalbox answers', async () => {
       if (child.failure || child.exitCode !== null) return readFileSync(child.log, 'utf8').slice(-2000);

@@ -7,30 +7,31 @@ import { until } from './person.mjs';
 
 /**
  * Starts coturn with UDP and TCP on one port. It relays to loopback, which is unsafe in production.
+ * `address` is where it listens and relays.
  *
  * @param {import('./servers.mjs').TestSite} site
  * @param {string[]} secrets
  * @param {number} port
- * @param {{ tlsPort?: number, flags?: string[] }} [options] `tlsPort`: for TLS, with the certificate
+ * @param {{ tlsPort?: number, flags?: string[], address?: string }} [options] `tlsPort`: for TLS, with the certificate
  *   of the edge
  */
-export async function startTurnServer(site, secrets, port, { tlsPort, flags = [] } = {}) {
+export async function startTurnServer(site, secrets, port, { tlsPort, flags = [], address = '127.0.0.1' } = {}) {
   const tls = tlsPort ? [`--tls-listening-port=${tlsPort}`, `--cert=${join(site.secrets, 'edge.crt')}`, `--pkey=${join(site.secrets, 'edge.key')}`] : ['--no-tls'];
   const child = site.startProcess('coturn', 'turnserver', [
-    ...['-n', '--listening-ip=127.0.0.1', '--relay-ip=127.0.0.1', `--listening-port=${port}`, '--min-port=50000', '--max-port=50999'],
+    ...['-n', `--listening-ip=${address}`, `--relay-ip=${address}`, `--listening-port=${port}`, '--min-port=50000', '--max-port=50999'],
     ...['--use-auth-secret', ...secrets.map((one) => `--static-auth-secret=${one}`), '--realm=signalbox.test', '--fingerprint', '--stale-nonce=600'],
     ...['--allow-loopback-peers', '--no-multicast-peers', '--no-dtls', '--no-cli', '--no-rfc5780', ...tls, ...flags],
     ...[`--userdb=${site.dir}/turndb-${port}`, `--pidfile=${site.dir}/turn-${port}.pid`, '--log-file=stdout', '--simple-log'],
   ]);
   for (const listening of [flags.includes('--no-tcp') ? undefined : port, tlsPort]) {
-    if (listening) await until('coturn listens', () => child.exitCode === null && isListening(listening));
+    if (listening) await until('coturn listens', () => child.exitCode === null && isListening(listening, address));
   }
   return child;
 }
 
-function isListening(port) {
+function isListening(port, address) {
   return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1', () => socket.end() && resolve(true)).on('error', () => resolve(false));
+    const socket = connect(port, address, () => socket.end() && resolve(true)).on('error', () => resolve(false));
   });
 }
 

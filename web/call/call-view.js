@@ -3,7 +3,6 @@
  * part of the document.
  */
 import { ConditionTimers } from './condition-timers.js';
-import { watchRelay } from './client/relay.js';
 import { find, setText } from './dom.js';
 import { ModerationPanel } from './moderation-panel.js';
 import { clientStateText, mediaProblemText, noConnectionText, peerStateText } from './page-texts.js';
@@ -33,8 +32,6 @@ export class CallView {
   #wasOpen = false;
   /** @type {string | undefined} */
   #lossReason;
-  /** PeerId → what is wrong with its relay servers. @type {Map<string, ReturnType<typeof watchRelay>>} */
-  #relayProblems = new Map();
   /** The peers to which this browser could not create a connection. @type {Set<string>} */
   #unconnected = new Set();
   #timers = new ConditionTimers(() => this.#update());
@@ -93,10 +90,8 @@ export class CallView {
 
   /** @param {Peer} peer */
   #add(peer) {
-    this.#relayProblems.set(peer.peerId, watchRelay(peer));
-    peer.on('closed', () => this.#relayProblems.delete(peer.peerId));
     peer.on('closed', () => ['page-closed', 'detached'].forEach((condition) => this.#timers.forget(`${condition} ${peer.peerId}`)));
-    for (const name of /** @type {const} */ (['state', 'info', 'closed'])) peer.on(name, () => this.#update());
+    for (const name of /** @type {const} */ (['state', 'trouble', 'info', 'closed'])) peer.on(name, () => this.#update());
     peer.on('datachannel', (channel) => channel.addEventListener('close', () => this.#update()));
     peer.on('error', (error) => console.warn(`with ${peer.name}:`, error));
     // The list shows the peer also if its tile cannot be made.
@@ -182,8 +177,8 @@ export class CallView {
   }
 
   /** @param {Peer} peer */
-  #peerText({ peerId, state, info }) {
-    return peerStateText(state, this.#nameOf(info), this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS), this.#relayProblems.get(peerId)?.());
+  #peerText({ peerId, state, trouble, info }) {
+    return peerStateText(state, this.#nameOf(info), this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS), trouble.code);
   }
 
   /** Whether to update the status line. A short reconnect during a call is not shown. */

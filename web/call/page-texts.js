@@ -127,30 +127,33 @@ export function noConnectionText(name) {
 }
 
 /**
- * Relay problem → why no connection was found. A call without a problem may need a relay server too.
+ * Code of a trouble → why no connection was found. A call without a trouble may need a relay server too.
  *
  * @type {Record<string, string>}
  */
-const RELAY_PROBLEMS = {
-  refused: 'The relay server (TURN) refuses this server: tell the operator.',
-  full: 'The relay server (TURN) has no free place: tell the operator.',
-  unreachable: 'The relay server (TURN) does not answer: try another network, or tell the operator.',
+const TROUBLES = {
+  turn_refused: 'The relay server (TURN) refuses this server, or has no free place: tell the operator.',
+  turn_unreachable: 'The relay server (TURN) does not answer: try another network, or tell the operator.',
+  no_candidates: 'Your browser may not use the network for calls: check its extensions and a VPN.',
+  no_relay: 'There is no direct way, and this server has no relay (TURN): try another network, or tell the operator.',
+  udp_blocked: 'Your network blocks calls (UDP): try another network.',
+  answer_missing: 'The other page does not answer: it may be asleep.',
 };
 
 /**
  * @param {import('./client/peer.js').PeerState} state
  * @param {string} name
  * @param {boolean} detached
- * @param {import('./client/relay.js').RelayProblem} [relayProblem]
+ * @param {import('./client/index.js').TroubleCode | null} [trouble]
  */
-export function peerStateText(state, name, detached, relayProblem) {
-  switch (state) {
+export function peerStateText(state, name, detached, trouble) {
+  switch (state === 'connecting' && trouble ? 'failed' : state) {
     case 'connecting':
       return `Connecting to ${name}…`;
     case 'reconnecting':
       return `Reconnecting to ${name}…`;
     case 'failed':
-      return `There is no connection to ${name} yet. ${RELAY_PROBLEMS[relayProblem ?? ''] ?? 'If it stays so, one of you can try another network.'} Trying again…`;
+      return `There is no connection to ${name} yet. ${TROUBLES[trouble ?? ''] ?? 'If it stays so, one of you can try another network.'} Trying again…`;
     default:
       return detached ? `${name} has a weak connection…` : '';
   }

@@ -1,12 +1,11 @@
 /** All entry points together: the exports of the file `signalbox.js` that a server offers. */
 export { SignalingClient } from './client.js';
-export { CLOSE_CODES, ERROR_CODES, LOCAL_CODES, explain } from './codes.js';
+export { CLOSE_CODES, ERROR_CODES, LOCAL_CODES, TROUBLE_CODES, explain } from './codes.js';
 export { earlyConnection } from './early-connection.js';
 export { guestToken } from './http.js';
 export { admit, deny, end, kick, lock, mute } from './moderation.js';
 export { limitSending } from './media.js';
 export { Peer } from './peer.js';
-export { watchRelay } from './relay.js';
 export { answerRequests, request } from './requests.js';
 export { join } from './room.js';
 export { SignalingError } from './signaling-error.js';
@@ -27,7 +26,9 @@ export { ticketFor, tokenSource } from './token-source.js';
  * @typedef {import('./token-source.js').TokenSourceOptions} TokenSourceOptions
  * @typedef {import('./messages.js').Message} Message
  * @typedef {import('./moderation.js').PeerReference} PeerReference
- * @typedef {import('./relay.js').RelayProblem} RelayProblem
+ * @typedef {import('./connection-report.js').Trouble} Trouble
+ * @typedef {import('./connection-report.js').Diagnosis} Diagnosis
+ * @typedef {import('./trouble.js').TroubleCode} TroubleCode
  * @typedef {import('./peer.js').PeerOptions} PeerOptions
  * @typedef {import('./peer.js').PeerState} PeerState
  * @typedef {import('./room.js').Room} Room

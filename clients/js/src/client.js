@@ -88,7 +88,7 @@ export class SignalingClient extends TypedEmitter {
   #queue;
   #socket;
   #renewal;
-  #mailbox = new MailboxReader((seq) => this.#send(JSON.stringify({ type: 'received', seq })));
+  #mailbox = new MailboxReader((seq) => this.notify({ type: 'received', seq }));
   #send = (/** @type {string} */ text) => this.#socket.send(text);
 
   /** @param {ClientOptions} options @throws {SignalingError} `bad_option` or `not_supported` */
@@ -198,6 +198,16 @@ export class SignalingClient extends TypedEmitter {
     const message = this.#queue.push(frame);
     if (this.state === 'closed') this.#queue.rejectAll(new SignalingError('closed', 'This client has left the room.'));
     return message;
+  }
+
+  /**
+   * Sends a frame without a message id, if this client is connected. There is no answer but an
+   * `error`, and the frame may be lost.
+   *
+   * @param {{ type: string, [member: string]: unknown }} frame
+   */
+  notify(frame) {
+    this.#send(JSON.stringify(frame));
   }
 
   /**

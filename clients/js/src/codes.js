@@ -88,6 +88,25 @@ const ADVICE = {
   unreadable: 'The setting server.allowed_origins must contain the origin of the page. Or a proxy answers for the server: check the option url and the proxies.',
 };
 
+/**
+ * Code of the event `trouble` → what a user can read. What an operator does is in
+ * docs/TROUBLESHOOTING.md.
+ *
+ * @type {Record<import('./trouble.js').TroubleCode, string>}
+ */
+const TROUBLES = {
+  turn_refused: 'The relay server (TURN) refuses this call, or has no free place: tell the operator.',
+  turn_unreachable: 'The relay server (TURN) does not answer: try another network, or tell the operator.',
+  no_candidates: 'This browser may not use the network for calls: check its extensions and a VPN, or use another browser.',
+  no_relay: 'There is no direct way between the two networks, and this server has no relay (TURN): try another network, or tell the operator.',
+  udp_blocked: 'This network blocks calls (UDP): try another network, for example that of a phone.',
+  no_path: 'There is no way between the two networks: one of you can try another network.',
+  answer_missing: 'The other page does not answer: its browser may be asleep. Ask the other person to open or reload it.',
+};
+
+/** Codes of the event `trouble`. */
+export const TROUBLE_CODES = /* @__PURE__ */ Object.freeze(Object.keys(TROUBLES));
+
 /** Codes that this client creates itself. */
 export const LOCAL_CODES = /* @__PURE__ */ Object.freeze(Object.keys(ADVICE));
 
@@ -95,8 +114,10 @@ export const LOCAL_CODES = /* @__PURE__ */ Object.freeze(Object.keys(ADVICE));
  * Returns the whole sentence for a person: what happened, and for the codes of this client also the
  * likely reason and what to do. For other codes the server has said so in its message.
  *
- * @param {import('./signaling-error.js').SignalingError} error
+ * @param {import('./signaling-error.js').SignalingError | import('./connection-report.js').Trouble} reason
+ *   an error, or the detail of the event `trouble`
  */
-export function explain({ code, message }) {
-  return [message, ADVICE[code]].filter(Boolean).join(' ');
+export function explain(reason) {
+  const { code, message } = /** @type {{ code: string, message?: string }} */ (reason);
+  return [message, ADVICE[code] ?? TROUBLES[/** @type {import('./trouble.js').TroubleCode} */ (code)]].filter(Boolean).join(' ');
 }

@@ -22,6 +22,9 @@ export { SignalingError } from './signaling-error.js';
  * @typedef {import('./messages.js').RoomInfo} RoomInfo
  * @typedef {import('./http.js').Grant} Grant
  * @typedef {import('./messages.js').Message} Message
+ * @typedef {import('./connection-report.js').Trouble} Trouble
+ * @typedef {import('./connection-report.js').Diagnosis} Diagnosis
+ * @typedef {import('./trouble.js').TroubleCode} TroubleCode
  * @typedef {import('./peer.js').PeerOptions} PeerOptions
  * @typedef {import('./peer.js').PeerState} PeerState
  * @typedef {import('./room.js').Room} Room

@@ -47,7 +47,7 @@ export class MailboxReader {
   resume(backlog, seq = this.seq) {
     this.stop();
     this.seq = seq;
-    this.#ackEntries = Math.max(1, Math.min(ACK_ENTRIES, Math.floor(backlog / 4)));
+    this.#ackEntries = Math.min(ACK_ENTRIES, backlog / 4);
   }
 
   stop() {

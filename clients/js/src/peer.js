@@ -8,7 +8,6 @@ import { applyConfiguration } from './ice-servers.js';
 import { LocalTracks } from './local-tracks.js';
 import { Negotiation } from './negotiation.js';
 import { withRuntime } from './option-checks.js';
-import { watchPath } from './path-watch.js';
 import { RemoteTracks } from './remote-tracks.js';
 import { TypedEmitter } from './typed-emitter.js';
 
@@ -30,8 +29,13 @@ import { TypedEmitter } from './typed-emitter.js';
  * @property {typeof RTCPeerConnection} [RTCPeerConnection] these two replace those of the runtime
  * @property {typeof MediaStream} [MediaStream]
  *
- * @typedef {object} PeerEvents a late listener of the first four and of `closed` gets what is so now
+ * @typedef {import('./connection-report.js').Trouble} Trouble
+ * @typedef {import('./connection-report.js').Diagnosis} Diagnosis
+ *
+ * @typedef {object} PeerEvents a late listener of the first five and of `closed` gets what is so now
  * @property {PeerState} state
+ * @property {Trouble} trouble why there is no connection, four seconds after its start or its loss;
+ *   again when the code changes, and with the code null when the peers are connected
  * @property {RTCPeerConnection} connection {@link Peer.pc} is this one now
  * @property {RTCTrackEvent} track a new track arrives
  * @property {RTCDataChannel} datachannel {@link Peer.dataChannel} is open
@@ -81,6 +85,8 @@ export class Peer extends TypedEmitter {
   dataChannel = null;
   /** @type {PeerState} */
   state = 'connecting';
+  /** See the event `trouble`. @type {Trouble} */
+  trouble = { code: null };
   #wasConnected = false;
   /** The public record of the peer. @type {PeerEntry} */
   info;
@@ -100,7 +106,6 @@ export class Peer extends TypedEmitter {
   #abort = new AbortController();
   #client;
   #negotiation;
-  #stopWatch = () => {};
   #localTracks;
   #remoteTracks;
   #options;
@@ -110,6 +115,9 @@ export class Peer extends TypedEmitter {
   /** Whether a data channel was created on this connection. */
   #hadData = false;
   #icePolicy;
+  /** What the ICE servers have answered. @type {RTCPeerConnectionIceErrorEvent[]} */
+  #iceErrors = [];
+  #connectionReport;
   #report = (/** @type {unknown} */ error) => this.emit('error', error);
 
   /** @param {PeerOptions} given */
@@ -123,7 +131,7 @@ export class Peer extends TypedEmitter {
     this.info = info;
     this.peerId = peerId;
     this.#options = options;
-    this.#icePolicy = this.#self.icePolicy;
+    this.#icePolicy = client.self?.icePolicy;
     this.#wantsData = dataChannel;
     this.#mayUseData = client.may('data');
     this.pc = this.#createConnection();
@@ -145,12 +153,21 @@ export class Peer extends TypedEmitter {
     });
     this.#listen();
     this.#prepareOffer();
-    this.#localTracks.applyAll().catch(this.#report);
-  }
-
-  /** A peer ends when its client is not in the room any more. */
-  get #self() {
-    return /** @type {import('./messages.js').Joined} */ (this.#client.self);
+    const since = performance.now();
+    // Loaded while the peers negotiate, so a page does not wait for it.
+    this.#connectionReport = import('./connection-report.js').then(({ ConnectionReport }) => new ConnectionReport(this, {
+      client,
+      since,
+      errors: this.#iceErrors,
+      onTrouble: (trouble) => this.emit('trouble', (this.trouble = trouble)),
+      onSilent: () => {
+        // The network may have changed.
+        client.wake();
+        this.#restartIce();
+      },
+    }));
+    // A call connects without it.
+    this.#connectionReport.catch(() => {});
   }
 
   /** Whether this side and the peer are both connected, as far as this side knows. */
@@ -195,6 +212,16 @@ export class Peer extends TypedEmitter {
     this.#negotiation.onChange();
   }
 
+  /**
+   * What this connection uses, or why there is none: the selected pair, the types of the candidates,
+   * the errors of the ICE servers, and the round trip. Without addresses.
+   *
+   * @returns {Promise<Diagnosis>}
+   */
+  diagnose() {
+    return this.#connectionReport.then((report) => report.diagnose());
+  }
+
   /** @param {string} [reason] */
   close(reason = 'closed') {
     if (this.state === 'closed') return;
@@ -202,7 +229,6 @@ export class Peer extends TypedEmitter {
     clearTimeout(this.#repairTimer);
     clearTimeout(this.#missingTimer);
     this.#negotiation.stop();
-    this.#stopWatch();
     this.pc.close();
     this.#closeReason = reason;
     this.#setState('closed');
@@ -211,14 +237,15 @@ export class Peer extends TypedEmitter {
 
   /** @protected @override @param {string} name */
   past(name) {
-    const { pc, dataChannel, state } = this;
+    const { pc, dataChannel, trouble } = this;
     /** @type {Record<string, unknown[]>} */
     const past = {
-      state: [state],
+      state: [this.state],
+      trouble: trouble.code ? [trouble] : [],
       connection: [pc],
       track: this.#remoteTracks.events,
       datachannel: dataChannel ? [dataChannel] : [],
-      closed: state === 'closed' ? [this.#closeReason] : [],
+      closed: this.#closeReason ? [this.#closeReason] : [],
     };
     return past[name] ?? [];
   }
@@ -227,7 +254,7 @@ export class Peer extends TypedEmitter {
     const client = this.#client;
     /** @param {(detail: any) => void} listener @param {(keyof import('./client.js').ClientEvents)[]} names */
     const on = (listener, ...names) => {
-      for (const name of names) client.on(name, listener, { signal: this.#abort.signal });
+      for (const name of names) client.on(name, listener, this.#abort);
     };
     /** @param {{ peerId: string }} detail */
     const isMine = ({ peerId }) => peerId === this.peerId;
@@ -245,15 +272,16 @@ export class Peer extends TypedEmitter {
   }
 
   #createConnection() {
-    const { signal } = this.#abort;
+    // The AbortController stands for `{ signal }`.
     const pc = this.#configure((configuration) => new this.#options.RTCPeerConnection(configuration));
-    pc.addEventListener('datachannel', ({ channel }) => channel.label === LABEL && this.#onDataChannel(channel), { signal });
-    pc.addEventListener('connectionstatechange', () => this.#onConnectionState(), { signal });
+    pc.addEventListener('datachannel', ({ channel }) => channel.label === LABEL && this.#onDataChannel(channel), this.#abort);
+    pc.addEventListener('icecandidateerror', (event) => this.#iceErrors.push(event), this.#abort);
+    pc.addEventListener('connectionstatechange', () => this.#onConnectionState(), this.#abort);
     this.#repairIn(ROUTE_MS);
     return pc;
   }
 
-  /** Creates what this side offers, except the tracks. */
+  /** Creates what this side offers. */
   #prepareOffer() {
     const { polite } = this.info;
     // Only the impolite side opens it, because that side never rolls back. After the rollback of an
@@ -261,6 +289,7 @@ export class Peer extends TypedEmitter {
     if (this.#wantsData && !polite && this.#mayUseData) this.#openData();
     // The impolite side must offer first, so without tracks it offers to receive.
     if (!polite && !this.#client.may('publish')) this.#localTracks.addReceivers();
+    this.#localTracks.applyAll().catch(this.#report);
   }
 
   #replaceConnection() {
@@ -273,7 +302,6 @@ export class Peer extends TypedEmitter {
     this.#remoteTracks.connect(pc);
     this.#localTracks.connect(pc);
     this.#prepareOffer();
-    this.#localTracks.applyAll().catch(this.#report);
     this.emit('connection', pc);
     return pc;
   }
@@ -286,7 +314,8 @@ export class Peer extends TypedEmitter {
    * @param {(configuration: RTCConfiguration) => T} apply
    */
   #configure(apply) {
-    const { iceServers, icePolicy } = this.#self;
+    // A peer ends when its client is not in the room any more.
+    const { iceServers, icePolicy } = /** @type {import('./messages.js').Joined} */ (this.#client.self);
     const { rtc, RTCPeerConnection } = this.#options;
     const iceTransportPolicy = rtc?.iceTransportPolicy === 'relay' ? 'relay' : icePolicy;
     // The application has no listener before the constructor returns.
@@ -295,7 +324,7 @@ export class Peer extends TypedEmitter {
 
   /** New credentials apply to later candidates only. A new policy needs an ICE restart. */
   #onIceServers() {
-    const { icePolicy } = this.#self;
+    const icePolicy = this.#client.self?.icePolicy;
     try {
       this.#configure((configuration) => this.pc.setConfiguration(configuration));
     } catch (error) {
@@ -373,12 +402,6 @@ export class Peer extends TypedEmitter {
     else channel.addEventListener('open', onOpen, { signal: this.#abort.signal });
   }
 
-  /** No media arrives any more: the network may have changed. */
-  #onSilence() {
-    this.#client.wake();
-    this.#restartIce();
-  }
-
   /** @param {number} ms */
   #repairIn(ms) {
     clearTimeout(this.#repairTimer);
@@ -401,12 +424,10 @@ export class Peer extends TypedEmitter {
 
   #onConnectionState() {
     const { connectionState } = this.pc;
-    this.#stopWatch();
     if (connectionState === 'connected') {
       this.#wasConnected = true;
       this.#restarts = 0;
       clearTimeout(this.#repairTimer);
-      this.#stopWatch = watchPath(this.pc, () => this.#onSilence());
       this.#setState('connected');
     } else if (connectionState === 'disconnected') {
       this.#client.wake();

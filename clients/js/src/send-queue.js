@@ -64,16 +64,17 @@ export class PendingMessage {
   refusal;
   /** When the mailbox of a target was first full. @type {number | undefined} */
   backloggedAt;
-  /** @type {(ack: Ack) => void} */
-  resolve = () => {};
-  /** @type {(error: SignalingError) => void} */
-  reject = () => {};
-  /** Settles with the final reply of the server. @type {Promise<Ack>} */
-  done = new Promise((resolve, reject) => Object.assign(this, { resolve, reject }));
 
   /** @param {ClientFrame} frame */
   constructor(frame) {
     this.frame = frame;
+    /** Settles with the final reply of the server. @type {Promise<Ack>} */
+    this.done = new Promise((resolve, reject) => {
+      /** @type {(ack: Ack) => void} */
+      this.resolve = resolve;
+      /** @type {(error: SignalingError) => void} */
+      this.reject = reject;
+    });
   }
 
   /**
@@ -82,7 +83,7 @@ export class PendingMessage {
    */
   encode() {
     const { id, frame } = this;
-    return JSON.stringify({ ...frame, id, re: frame.re instanceof PendingMessage ? frame.re.id : frame.re });
+    return JSON.stringify({ ...frame, id, re: /** @type {PendingMessage} */ (frame.re)?.id ?? frame.re });
   }
 }
 

@@ -5,8 +5,8 @@ import { test } from 'node:test';
 import { inKilobytes, measureSizes } from '../size.js';
 
 /**
- * Minified and compressed; `join`, `Peer` and `SignalingClient` with all that they need. The goal is
- * 12,288 bytes, so this number may only become smaller.
+ * Minified and compressed; `join`, `Peer` and `SignalingClient` with all that they need to connect.
+ * The goal is 12,288 bytes, so this number may only become smaller.
  */
 const BUDGET_BYTES = 12_920;
 

@@ -177,6 +177,16 @@ export declare class SignalingClient extends TypedEmitter<ClientEvents> {
      */
     post(frame: import('./send-queue.js').ClientFrame): import("./send-queue.js").PendingMessage;
     /**
+     * Sends a frame without a message id, if this client is connected. There is no answer but an
+     * `error`, and the frame may be lost.
+     *
+     * @param {{ type: string, [member: string]: unknown }} frame
+     */
+    notify(frame: {
+        type: string;
+        [member: string]: unknown;
+    }): void;
+    /**
      * Sends a new token of the same user and room; it replaces the current token.
      *
      * @param {string} token

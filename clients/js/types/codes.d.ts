@@ -34,12 +34,15 @@ export declare const CLOSE_CODES: Readonly<{
 }>;
 /** The codes of `error` frames. */
 export declare const ERROR_CODES: readonly string[];
+/** Codes of the event `trouble`. */
+export declare const TROUBLE_CODES: readonly string[];
 /** Codes that this client creates itself. */
 export declare const LOCAL_CODES: readonly string[];
 /**
  * Returns the whole sentence for a person: what happened, and for the codes of this client also the
  * likely reason and what to do. For other codes the server has said so in its message.
  *
- * @param {import('./signaling-error.js').SignalingError} error
+ * @param {import('./signaling-error.js').SignalingError | import('./connection-report.js').Trouble} reason
+ *   an error, or the detail of the event `trouble`
  */
-export declare function explain({ code, message }: import('./signaling-error.js').SignalingError): string;
+export declare function explain(reason: import('./signaling-error.js').SignalingError | import('./connection-report.js').Trouble): string;

@@ -20,6 +20,9 @@ export type WaitingPeer = import('./messages.js').WaitingPeer;
 export type RoomInfo = import('./messages.js').RoomInfo;
 export type Grant = import('./http.js').Grant;
 export type Message = import('./messages.js').Message;
+export type Trouble = import('./connection-report.js').Trouble;
+export type Diagnosis = import('./connection-report.js').Diagnosis;
+export type TroubleCode = import('./trouble.js').TroubleCode;
 export type PeerOptions = import('./peer.js').PeerOptions;
 export type PeerState = import('./peer.js').PeerState;
 export type Room = import('./room.js').Room;
@@ -37,6 +40,9 @@ export type RoomOptions = import('./room.js').RoomOptions;
  * @typedef {import('./messages.js').RoomInfo} RoomInfo
  * @typedef {import('./http.js').Grant} Grant
  * @typedef {import('./messages.js').Message} Message
+ * @typedef {import('./connection-report.js').Trouble} Trouble
+ * @typedef {import('./connection-report.js').Diagnosis} Diagnosis
+ * @typedef {import('./trouble.js').TroubleCode} TroubleCode
  * @typedef {import('./peer.js').PeerOptions} PeerOptions
  * @typedef {import('./peer.js').PeerState} PeerState
  * @typedef {import('./room.js').Room} Room

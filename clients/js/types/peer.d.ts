@@ -28,8 +28,15 @@ export type PeerOptions = {
     RTCPeerConnection?: typeof RTCPeerConnection;
     MediaStream?: typeof MediaStream;
 };
+export type Trouble = import('./connection-report.js').Trouble;
+export type Diagnosis = import('./connection-report.js').Diagnosis;
 export type PeerEvents = {
     state: PeerState;
+    /**
+     * why there is no connection, four seconds after its start or its loss;
+     * again when the code changes, and with the code null when the peers are connected
+     */
+    trouble: Trouble;
     /**
      * {@link Peer.pc} is this one now
      */
@@ -76,6 +83,8 @@ export declare class Peer extends TypedEmitter<PeerEvents> {
     dataChannel: RTCDataChannel | null;
     /** @type {PeerState} */
     state: PeerState;
+    /** See the event `trouble`. @type {Trouble} */
+    trouble: Trouble;
     /** The public record of the peer. @type {PeerEntry} */
     info: PeerEntry;
     /** @param {PeerOptions} given */
@@ -101,6 +110,13 @@ export declare class Peer extends TypedEmitter<PeerEvents> {
      * @param {MediaStreamTrack | null} track
      */
     setTrack(name: string, track: MediaStreamTrack | null): Promise<void>;
+    /**
+     * What this connection uses, or why there is none: the selected pair, the types of the candidates,
+     * the errors of the ICE servers, and the round trip. Without addresses.
+     *
+     * @returns {Promise<Diagnosis>}
+     */
+    diagnose(): Promise<Diagnosis>;
     /** @param {string} [reason] */
     close(reason?: string): void;
     /** @protected @override @param {string} name */

@@ -36,6 +36,12 @@ export type ClientFrame = {
 /** One outgoing message in the queue. */
 export declare class PendingMessage {
     frame: ClientFrame;
+    /** Settles with the final reply of the server. @type {Promise<Ack>} */
+    done: Promise<Ack>;
+    /** @type {(ack: Ack) => void} */
+    resolve: (ack: Ack) => void;
+    /** @type {(error: SignalingError) => void} */
+    reject: (error: SignalingError) => void;
     /**
      * The message id, set when the message is sent. It is removed again when a refusal is final for
      * the id, so that the retry uses a new id.
@@ -49,12 +55,6 @@ export declare class PendingMessage {
     refusal: SignalingError | undefined;
     /** When the mailbox of a target was first full. @type {number | undefined} */
     backloggedAt: number | undefined;
-    /** @type {(ack: Ack) => void} */
-    resolve: (ack: Ack) => void;
-    /** @type {(error: SignalingError) => void} */
-    reject: (error: SignalingError) => void;
-    /** Settles with the final reply of the server. @type {Promise<Ack>} */
-    done: Promise<Ack>;
     /** @param {ClientFrame} frame */
     constructor(frame: ClientFrame);
     /**
