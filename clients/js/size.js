@@ -1,6 +1,6 @@
 /**
  * Prints the size of each entry point of the package, and of what a page loads later: bundled and
- * minified by esbuild, and compressed by gzip. Run it with `npm run size`.
+ * minified by esbuild, and compressed by gzip. React is not included. Run it with `npm run size`.
  */
 import { readFileSync } from 'node:fs';
 import { argv, stdout } from 'node:process';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 
-const { exports } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
+const { exports, peerDependencies } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
 
 /** What `Peer` loads while two peers negotiate. */
 const LATER = './src/connection-report.js';
@@ -16,7 +16,7 @@ const LATER = './src/connection-report.js';
 /** @param {string} file @returns {Promise<number>} bytes, without what is loaded later */
 async function sizeOf(file) {
   const entry = fileURLToPath(new URL(file, import.meta.url));
-  const { outputFiles } = await build({ entryPoints: [entry], bundle: true, splitting: true, minify: true, format: 'esm', target: 'es2022', write: false, outdir: 'out' });
+  const { outputFiles } = await build({ entryPoints: [entry], bundle: true, splitting: true, external: Object.keys(peerDependencies), minify: true, format: 'esm', target: 'es2022', write: false, outdir: 'out' });
   return gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).length;
 }
 

@@ -7,6 +7,8 @@ import { CHROMIUM_FLAGS, until } from './person.mjs';
 
 export const BROWSERS = ['chromium', 'firefox'];
 
+export const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+
 const FIREFOX_PREFERENCES = {
   'media.navigator.streams.fake': true,
   'media.navigator.permission.disabled': true,
@@ -39,8 +41,8 @@ function addRoute() {
 }
 
 const LAUNCH = {
-  chromium: async () => {
-    const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: CHROMIUM_FLAGS });
+  chromium: async ({ executablePath = CHROMIUM, args = [] }) => {
+    const browser = await chromium.launch({ executablePath, headless: true, args: [...CHROMIUM_FLAGS, ...args] });
     const context = await browser.newContext({ permissions: ['camera', 'microphone'], ignoreHTTPSErrors: true });
     return { newPage: () => context.newPage(), close: () => browser.close() };
   },
@@ -58,10 +60,13 @@ export class AnyBrowser {
   #browser;
   #pages = [];
 
-  /** @param {string} name one of {@link BROWSERS} */
-  static async launch(name) {
+  /**
+   * @param {string} name one of {@link BROWSERS}
+   * @param {{ executablePath?: string, args?: string[] }} [options] of Chromium
+   */
+  static async launch(name, options = {}) {
     const any = new AnyBrowser();
-    any.#browser = await LAUNCH[name]();
+    any.#browser = await LAUNCH[name](options);
     return any;
   }
 

@@ -27,9 +27,9 @@ function filesBelow(folder) {
   return files.map((entry) => relative(folder, join(entry.parentPath ?? entry.path, entry.name))).sort();
 }
 
-/** Runs a program without a network configuration of npm. */
+/** Runs a program without a network configuration of npm. There is no registry, and npm asks for the optional React of the package. */
 function run(folder, program, ...args) {
-  const env = { PATH: process.env.PATH, HOME: folder, npm_config_cache: join(folder, '.npm'), npm_config_audit: 'false', npm_config_fund: 'false', npm_config_update_notifier: 'false' };
+  const env = { PATH: process.env.PATH, HOME: folder, npm_config_cache: join(folder, '.npm'), npm_config_fetch_retries: '0', npm_config_audit: 'false', npm_config_fund: 'false', npm_config_update_notifier: 'false' };
   return execFileSync(program, args, { cwd: folder, encoding: 'utf8', env });
 }
 
@@ -219,10 +219,33 @@ describe('the files under /client/', () => {
         `,
       );
     }
+    // Each entry point is found by Node (React is optional, and not installed here) and by TypeScript.
+    const { exports: entries } = JSON.parse(readFileSync(join(project, 'node_modules/@signalbox/client/package.json'), 'utf8'));
+    const paths = Object.keys(entries).map((path) => path.replace('.', '@signalbox/client'));
+    const inNode = paths.filter((path) => !path.endsWith('/react'));
+    assert.equal(run(project, 'node', '-e', `Promise.all(${JSON.stringify(inNode)}.map((path) => import(path))).then((all) => console.log(all.every((one) => Object.keys(one).length > 0)))`).trim(), 'true');
+    const all = paths.map((path, number) => `import * as entry${number} from '${path}';\nconsole.log(entry${number});`);
+    writeFileSync(
+      join(project, 'entries.ts'),
+      `${all.join('\n')}
+      import { usePeer, useRoom } from '@signalbox/client/react';
+      import { SignalboxCall } from '@signalbox/client/element';
+      import { SimplePeer } from '@signalbox/client/simple-peer';
+      const { peers, state } = useRoom({ room: 'r', name: 'Ada' });
+      for (const peer of peers) {
+        usePeer(peer).streams.get('screen')?.getTracks();
+        new SimplePeer(peer, { stream: new MediaStream() }).on('data', () => state === 'open').send('text');
+      }
+      const element: HTMLElement = new SignalboxCall();
+      element.hidden = true;
+      // @ts-expect-error the hook has a signal of its own
+      useRoom({ room: 'r', signal: AbortSignal.abort() });
+      `,
+    );
     const tsc = join(repo, 'clients/js/node_modules/.bin/tsc');
     for (const [module, resolution] of [['NodeNext', 'NodeNext'], ['ESNext', 'Bundler']]) {
       const flags = ['--noEmit', '--strict', '--target', 'ES2022', '--lib', 'ES2023,DOM,DOM.Iterable', '--module', module, '--moduleResolution', resolution, '--types', ''];
-      run(project, tsc, ...flags, 'package.ts', 'one-file.ts');
+      run(project, tsc, ...flags, 'package.ts', 'one-file.ts', 'entries.ts');
     }
   });
 });

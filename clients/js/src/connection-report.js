@@ -60,23 +60,23 @@ export class ConnectionReport {
   #client;
   #errors;
   #onTrouble;
-  #onSilent;
+  #restartIce;
   #stopWatch = () => {};
 
   /**
    * @param {Peer} peer
    * @param {{ client: SignalingClient, since: number, errors: RTCPeerConnectionIceErrorEvent[],
-   *   onTrouble: (trouble: Trouble) => void, onSilent: () => void }} options `since`: when the peer was
-   *   made; `errors` of ICE servers: the peer adds them as they come; `onSilent`: no media arrives any
-   *   more
+   *   onTrouble: (trouble: Trouble) => void, restartIce: () => void }} options `since`: when the peer was
+   *   made; `errors` of ICE servers: the peer adds them as they come; `restartIce`: no media
+   *   arrives any more
    */
-  constructor(peer, { client, since, errors, onTrouble, onSilent }) {
+  constructor(peer, { client, since, errors, onTrouble, restartIce }) {
     this.#peer = peer;
     this.#client = client;
     this.#startedAt = since;
     this.#errors = errors;
     this.#onTrouble = onTrouble;
-    this.#onSilent = onSilent;
+    this.#restartIce = restartIce;
     let pcs = 0;
     peer.on('connection', (pc) => {
       // What came before this module belongs to the first connection.
@@ -128,7 +128,7 @@ export class ConnectionReport {
     this.#stopWatch();
     if (state === 'connected') {
       this.#wasConnected = true;
-      this.#stopWatch = watchPath(this.#peer.pc, this.#onSilent);
+      this.#stopWatch = watchPath(this.#peer.pc, (seconds) => this.#onSilence(seconds));
       this.#stop();
       void this.#reportConnected();
     } else if (state !== 'closed' && !this.#timer) {
@@ -137,6 +137,17 @@ export class ConnectionReport {
       // In Node, a report keeps no process alive.
       /** @type {{ unref?: () => void }} */ (this.#timer).unref?.();
     }
+  }
+
+  /**
+   * The network may have changed. Both sides notice it, and the impolite one begins: after glare of two
+   * ICE restarts, Firefox receives nothing until the next restart.
+   *
+   * @param {number} seconds without media: 2, 3 and 6
+   */
+  #onSilence(seconds) {
+    this.#client.wake();
+    if ((seconds === 3) === this.#peer.info.polite) this.#restartIce();
   }
 
   #stop() {

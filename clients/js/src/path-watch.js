@@ -6,11 +6,11 @@
 const INTERVAL_MS = 1_000;
 
 /** Shorter pauses occur on good connections. */
-const SILENT_INTERVALS = 2;
+const SILENT_INTERVALS = [2, 3, 6];
 
 /**
  * @param {RTCPeerConnection} pc
- * @param {() => void} onSilent
+ * @param {(seconds: number) => void} onSilent called after so many intervals without media
  * @returns {() => void} ends the watch
  */
 export function watchPath(pc, onSilent) {
@@ -22,7 +22,7 @@ export function watchPath(pc, onSilent) {
     for (const { type, packetsReceived } of (await pc.getStats()).values()) if (type === 'inbound-rtp') received += packetsReceived;
     silentIntervals = received === packets ? silentIntervals + 1 : 0;
     packets = received;
-    if (silentIntervals === SILENT_INTERVALS) onSilent();
+    if (SILENT_INTERVALS.includes(silentIntervals)) onSilent(silentIntervals);
   }, INTERVAL_MS);
   return () => clearInterval(timer);
 }

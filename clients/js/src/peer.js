@@ -160,9 +160,9 @@ export class Peer extends TypedEmitter {
       since,
       errors: this.#iceErrors,
       onTrouble: (trouble) => this.emit('trouble', (this.trouble = trouble)),
-      onSilent: () => {
-        // The network may have changed.
-        client.wake();
+      restartIce: () => {
+        // Media has arrived since the last restart, so that one was a success.
+        this.#restarts = 0;
         this.#restartIce();
       },
     }));

@@ -4,8 +4,7 @@
  */
 
 /**
- * @typedef {'turn_refused' | 'turn_unreachable' | 'no_candidates' | 'no_relay' | 'udp_blocked' |
- *   'no_path' | 'answer_missing'} TroubleCode docs/TROUBLESHOOTING.md says what each means
+ * @typedef {'turn_refused' | 'turn_unreachable' | 'no_candidates' | 'no_relay' | 'udp_blocked' | 'no_path' | 'answer_missing'} TroubleCode docs/TROUBLESHOOTING.md says what each means
  *
  * @typedef {{ isTurn: boolean, host: string, protocol: 'udp' | 'tcp' | 'tls' }} IceServerUrl
  * @typedef {{ url: string, errorCode: number }} IceError of an `icecandidateerror` event

@@ -121,7 +121,7 @@ function watch(change = () => {}) {
   const peer = new ScriptedPeer();
   change(peer);
   const { client, iceErrors: errors } = peer;
-  const report = new ConnectionReport(peer, { client, since: performance.now(), errors, onTrouble: (trouble) => peer.setTrouble(trouble), onSilent: () => {} });
+  const report = new ConnectionReport(peer, { client, since: performance.now(), errors, onTrouble: (trouble) => peer.setTrouble(trouble), restartIce: () => {} });
   return { peer, report, pc: peer.pc };
 }
 

@@ -49,16 +49,16 @@ export declare class ConnectionReport {
     /**
      * @param {Peer} peer
      * @param {{ client: SignalingClient, since: number, errors: RTCPeerConnectionIceErrorEvent[],
-     *   onTrouble: (trouble: Trouble) => void, onSilent: () => void }} options `since`: when the peer was
-     *   made; `errors` of ICE servers: the peer adds them as they come; `onSilent`: no media arrives any
-     *   more
+     *   onTrouble: (trouble: Trouble) => void, restartIce: () => void }} options `since`: when the peer was
+     *   made; `errors` of ICE servers: the peer adds them as they come; `restartIce`: no media
+     *   arrives any more
      */
-    constructor(peer: Peer, { client, since, errors, onTrouble, onSilent }: {
+    constructor(peer: Peer, { client, since, errors, onTrouble, restartIce }: {
         client: SignalingClient;
         since: number;
         errors: RTCPeerConnectionIceErrorEvent[];
         onTrouble: (trouble: Trouble) => void;
-        onSilent: () => void;
+        restartIce: () => void;
     });
     /** @returns {Promise<Diagnosis>} */
     diagnose(): Promise<Diagnosis>;

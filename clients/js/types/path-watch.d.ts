@@ -4,7 +4,7 @@
  */
 /**
  * @param {RTCPeerConnection} pc
- * @param {() => void} onSilent
+ * @param {(seconds: number) => void} onSilent called after so many intervals without media
  * @returns {() => void} ends the watch
  */
-export declare function watchPath(pc: RTCPeerConnection, onSilent: () => void): () => void;
+export declare function watchPath(pc: RTCPeerConnection, onSilent: (seconds: number) => void): () => void;

@@ -2,7 +2,7 @@
  * Why two peers are not connected, as far as this side can tell: the rules, without a connection and
  * without a timer (see connection-report.js).
  */
-export type TroubleCode = 'turn_refused' | 'turn_unreachable' | 'no_candidates' | 'no_relay' | 'udp_blocked' | *   'no_path' | 'answer_missing';
+export type TroubleCode = 'turn_refused' | 'turn_unreachable' | 'no_candidates' | 'no_relay' | 'udp_blocked' | 'no_path' | 'answer_missing';
 export type IceServerUrl = {
     isTurn: boolean;
     host: string;

@@ -1,5 +1,8 @@
 import { useEffect, useRef, useState } from 'react';
-import { useCall } from './call-hook.js';
+import { useRoom } from '@signalbox/client/react';
+
+// The only address of Signalbox in this example.
+const SERVER = 'http://localhost:8080';
 
 const TEXTS = { connecting: 'Connecting …', lobby: 'Wait until a moderator admits you.', open: 'You are in the call.', waiting: 'Trying again …', closed: 'You are not in the call.' };
 
@@ -30,9 +33,9 @@ export function App() {
   );
 }
 
-/** Is in the room as long as it is mounted. */
+/** Is in the room as long as it is mounted, as a guest. For your own users: examples/README.md, "A page with your own users". */
 function Call({ name, media, onLeave }) {
-  const { peers, state, error } = useCall('stand-up', name, media);
+  const { peers, state, error } = useRoom({ url: SERVER, room: 'stand-up', name, media });
   return (
     <>
       <button onClick={onLeave}>Leave</button>
