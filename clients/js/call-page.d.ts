@@ -23,3 +23,6 @@ declare module '*/client/client.js' {
 declare module '*/client/http.js' {
   export * from '@signalbox/source/http.js';
 }
+declare module '*/client/messages.js' {
+  export * from '@signalbox/source/messages.js';
+}

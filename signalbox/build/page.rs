@@ -44,6 +44,9 @@ pub(crate) const PAGES: [Page; 2] = [
 /// The folder whose modules, scripts and icons the other pages use too.
 const SHARED: &str = "call";
 
+/// The folder with the texts of all pages in all languages.
+const TEXTS: &str = "texts";
+
 /// The file with the modules of the client.
 const CLIENT_FILE: &str = "client.js";
 
@@ -59,17 +62,13 @@ pub(crate) fn make_files(web: &Path, page: &Page, client: &Files) -> Result<File
         sources.remove(DOCUMENT).ok_or_else(|| format!("web/{} has no index.html", page.folder))?;
     let shared = if page.folder == SHARED { Files::new() } else { read_files(&web.join(SHARED))? };
 
-    let client = client.iter().map(|(name, text)| {
-        let text = ["from './", single_file::LAZY_IMPORT]
-            .iter()
-            .fold(text.clone(), |text, form| text.replace(form, &format!("{form}client/")));
-        (format!("client/{name}"), text)
-    });
-    let (client, _) = single_file::join_for_page(&client.collect(), page.client_modules, None)?;
+    let client = client.iter().map(|(name, text)| (format!("client/{name}"), text.clone())).collect();
+    let (client, _) = single_file::join_for_page(&client, page.client_modules, None)?;
     let client_name = hashed_name(CLIENT_FILE, &client);
 
     let mut modules = modules_of(&sources, "");
     modules.extend(modules_of(&shared, SHARED));
+    modules.extend(modules_of(&read_files(&web.join(TEXTS))?, TEXTS));
     let elsewhere = Some((page.client_modules, client_name.as_str()));
     let (script, joined) = single_file::join_for_page(&modules, &[page.entry], elsewhere)?;
     sources.retain(|name, _| name.strip_suffix(".js").is_none_or(|module| !joined.contains(module)));

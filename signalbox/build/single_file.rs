@@ -13,7 +13,7 @@ type Modules = BTreeMap<String, String>;
 
 /// The start of `name = import('./x.js')`, the promise of a module that is loaded later. In the joined
 /// file the module is there already.
-pub(crate) const LAZY_IMPORT: &str = "= import('./";
+const LAZY_IMPORT: &str = "= import('";
 
 const HEADER: &str =
     "// The client of Signalbox in one file, made of the modules of clients/js/src. License: Apache-2.0.\n";
@@ -77,8 +77,8 @@ fn write_scope(joined: &mut String, name: &str, module: &str) -> Result<(), Stri
         } else if let Some(declaration) = line.strip_prefix("export ") {
             exports.push(declared_name(name, declaration)?);
             let _ = writeln!(joined, "{declaration}");
-        } else if let Some((before, source, behind)) = parse_lazy_import(line) {
-            let _ = writeln!(joined, "{before}= Promise.resolve({}){behind}", variable_of(source));
+        } else if let Some((before, source, behind)) = parse_lazy_import(name, line) {
+            let _ = writeln!(joined, "{before}= Promise.resolve({}){behind}", variable_of(&source));
         } else {
             let _ = writeln!(joined, "{line}");
         }
@@ -168,7 +168,7 @@ fn visit(
     }
     let module = modules.get(name).ok_or_else(|| format!("{} is missing", path.join(" → ")))?;
     for line in module.lines() {
-        let lazy = parse_lazy_import(line).map(|(_, source, _)| source.to_owned());
+        let lazy = parse_lazy_import(name, line).map(|(_, source, _)| source);
         let source = match parse_re_export(name, line)? {
             Some((_, source)) => Some(source),
             None => parse_import(name, line)?.map(|(_, source)| source).or(lazy),
@@ -210,20 +210,27 @@ fn parse_from(name: &str, line: &str, keyword: &str) -> Result<Option<(String, S
     let parsed = rest.strip_prefix("{ ").and_then(|rest| {
         let (names, rest) = rest.split_once(" } from ")?;
         let path = rest.trim_end_matches(';').trim_matches(['\'', '"']);
-        // Another folder of pages stands beside that of the module: `../call/dom.js`.
-        let source = path.strip_prefix("./").or(path.strip_prefix("../"))?.strip_suffix(".js")?;
-        Some((names.to_owned(), source.to_owned()))
+        Some((names.to_owned(), resolve(name, path.strip_suffix(".js")?)?))
     });
     parsed
         .map(Some)
         .ok_or_else(|| format!("{name}: write {keyword}{{ … }} from './….js' in one line: {line}"))
 }
 
+/// The module that another module imports: `./b` stands in the folder of `name`, and `../call/dom` in a
+/// folder beside it.
+fn resolve(name: &str, path: &str) -> Option<String> {
+    let folder = name.rfind('/').map_or("", |slash| &name[..=slash]);
+    path.strip_prefix("./")
+        .map(|file| format!("{folder}{file}"))
+        .or_else(|| path.strip_prefix("../").map(str::to_owned))
+}
+
 /// The module of `= import('./x.js')` in a line, with the text before and behind this form.
-fn parse_lazy_import(line: &str) -> Option<(&str, &str, &str)> {
+fn parse_lazy_import<'a>(name: &str, line: &'a str) -> Option<(&'a str, String, &'a str)> {
     let (before, rest) = line.split_once(LAZY_IMPORT)?;
-    let (source, behind) = rest.split_once(".js')")?;
-    Some((before, source, behind))
+    let (path, behind) = rest.split_once(".js')")?;
+    Some((before, resolve(name, path)?, behind))
 }
 
 /// The name that follows `export ` in a module.
@@ -330,6 +337,13 @@ mod tests {
              export { $start };\n"
         );
         assert_eq!(used, ["b", "start"].map(str::to_owned).into());
+        let folders = modules(&[
+            ("start", "import { a } from '../texts/a.js';\n"),
+            ("texts/a", "import { b } from './b.js';\nexport const a = b;\n"),
+            ("texts/b", "export const b = 1;\n"),
+        ]);
+        let (_, used) = join_for_page(&folders, &["start"], None).unwrap();
+        assert_eq!(used, ["start", "texts/a", "texts/b"].map(str::to_owned).into());
         let template = modules(&[("start", "const text = `two\nlines`;\n")]);
         assert!(join_for_page(&template, &["start"], None).unwrap_err().contains("in one line"));
     }

@@ -7,8 +7,11 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { chromium } from 'playwright-core';
-import { OUTCOMES, STEP_TEXTS } from '../../web/check/check-texts.js';
+import { OUTCOMES } from '../../web/check/check-outcomes.js';
 import { stunServers, turnServers } from '../../web/check/ice-urls.js';
+import { de } from '../../web/texts/check-de.js';
+import { en } from '../../web/texts/check-en.js';
+import { ja } from '../../web/texts/check-ja.js';
 import { freePort } from '../edge/harness.mjs';
 import { AnyBrowser } from './any-browser.mjs';
 import { Gate } from './gate.mjs';
@@ -21,7 +24,7 @@ const randomSecret = () => randomBytes(32).toString('hex');
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const KEY = `backend:${randomSecret()}`;
 const SECRET = randomSecret();
-const STEP_IDS = Object.keys(STEP_TEXTS);
+const STEP_IDS = Object.keys(en).flatMap((key) => (key.startsWith('step.') ? [key.slice('step.'.length)] : []));
 const ALL_OK = Object.fromEntries(STEP_IDS.map((id) => [id, 'ok']));
 const TURN_IDS = ['turn-udp', 'turn-tcp', 'turn-tls'];
 
@@ -98,12 +101,17 @@ function assertNoSecret(report) {
 }
 
 describe('the texts of the check page', () => {
-  const values = { code: 'token_bad_signature', ms: 10_000, minutes: 10_000, direction: 'ahead of', server: 'STUN', transport: 'UDP', form: 'turns:HOST:5349?transport=tcp', working: 2, count: 3, width: 1920, height: 1080, device: 'microphone', error: 'InvalidAccessError' };
-  for (const [name, { verdict, says, user, operator }] of Object.entries(OUTCOMES)) {
+  const values = { code: 'token_bad_signature', ms: 10_000, minutes: 10_000, server: 'STUN', transport: 'UDP', form: 'turns:HOST:5349?transport=tcp', working: 2, count: 3, width: 1920, height: 1080, error: 'InvalidAccessError' };
+  /** A Japanese character is as wide as two others. */
+  const widthOf = (text) => [...text].reduce((sum, character) => sum + (character > '\u2e80' ? 2 : 1), 0);
+  for (const [name, verdict] of Object.entries(OUTCOMES)) {
     it(`${name} fits into its place, and has a next step for both readers unless it is OK`, () => {
-      assert.ok(says(values).length <= 72, says(values));
-      assert.deepEqual([typeof user, typeof operator], verdict === 'ok' ? ['undefined', 'undefined'] : ['function', 'function']);
-      for (const text of [says, user, operator]) assert.match(text?.(values) ?? '.', /^[^\n]*\.$/);
+      for (const texts of [en, de, ja]) {
+        const [says, user, operator] = ['says', 'user', 'operator'].map((kind) => texts[`${kind}.${name}`]?.replace(/\{(\w+)\}/g, (_, value) => values[value]));
+        assert.ok(widthOf(says) <= 72, says);
+        assert.deepEqual([typeof user, typeof operator], verdict === 'ok' ? ['undefined', 'undefined'] : ['string', 'string']);
+        for (const text of [says, user ?? says, operator ?? says]) assert.match(text, /^[^\n]*[.。]$/);
+      }
     });
   }
 });
@@ -206,10 +214,10 @@ describe('the check page', () => {
     assertNoSecret(report);
     assertNoSecret(await page.evaluate(() => document.body.innerText));
     for (const [id, verdict] of Object.entries(verdicts)) {
-      assert.match(report, new RegExp(`^${STEP_TEXTS[id].name}: ${verdict === 'ok' ? 'OK' : verdict[0].toUpperCase() + verdict.slice(1)}\\. `, 'm'));
+      assert.match(report, new RegExp(`^${en[`step.${id}`]}: ${verdict === 'ok' ? 'OK' : verdict[0].toUpperCase() + verdict.slice(1)}\\. `, 'm'));
       // Each step that is not OK has an entry with both next steps.
       const entries = await page.evaluate(() => [...document.querySelectorAll('#advice-list li')].map((entry) => [entry.querySelector('h3').textContent, entry.querySelector('.user').textContent, entry.querySelector('.operator').textContent]));
-      const own = entries.filter(([names]) => names.split(', ').includes(STEP_TEXTS[id].name));
+      const own = entries.filter(([names]) => names.split(', ').includes(en[`step.${id}`]));
       assert.equal(own.length, verdict === 'ok' ? 0 : 1, `${id}: ${JSON.stringify(entries)}`);
       for (const [, user, operator] of own) assert.ok(user && operator);
     }

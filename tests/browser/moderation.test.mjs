@@ -39,19 +39,19 @@ describe('a host', () => {
     assert.equal(await bob.page.locator('#people button:visible').count(), 1, 'Bob may close the list');
   });
 
-  it('mutes a guest, whose page stops sending and shows it, and unmutes the guest', async () => {
+  it('stops the microphone and camera of a guest, whose page shows it, and allows them again', async () => {
     const [hanna, bob] = [await joinAs('host', 'mute', 'Hanna'), await join('mute', 'Bob')];
     await allSeeEachOther(hanna, bob);
     await hanna.page.click('#people-button');
-    await personButton(hanna, 'Bob', /^Mute Bob/).click();
-    await bob.reads('#permission', /A moderator has muted you/);
+    await personButton(hanna, 'Bob', /^Stop microphone and camera of Bob/).click();
+    await bob.reads('#permission', /A moderator has stopped your microphone/);
     await until('Bob sends nothing', async () => (await bob.traffic()).every(({ sends }) => !sends.audio && !sends.video));
     await until('nothing of Bob arrives', () => hanna.hearsNothing(1_000));
     await hanna.page.locator('.tile[data-peer-id][data-muted]:not([data-video])').waitFor();
     await bob.receives(1);
     assert.equal(await bob.page.locator('.toolbar [data-toggle=audio]').isDisabled(), true);
 
-    await personButton(hanna, 'Bob', /^Let Bob be heard/).click();
+    await personButton(hanna, 'Bob', /^Allow microphone and camera of Bob/).click();
     await allSeeEachOther(hanna, bob);
     assert.equal(await bob.page.locator('#permission').innerText(), '');
   });

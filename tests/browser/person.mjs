@@ -27,7 +27,7 @@ export const CHROMIUM_FLAGS = [
   '--ignore-certificate-errors',
 ];
 
-const launchChromium = () => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: CHROMIUM_FLAGS });
+const launchChromium = (flags) => chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: [...CHROMIUM_FLAGS, ...flags] });
 
 /** Repeats a check until it returns true; the error after the deadline contains the last result. */
 export async function until(description, check, deadlineMs = DEADLINE_MS) {
@@ -79,19 +79,20 @@ export class SharedBrowser {
   #browser;
   #people = [];
 
-  static async launch() {
+  /** @param {string[]} [flags] of Chromium, beside {@link CHROMIUM_FLAGS} */
+  static async launch(flags = []) {
     const shared = new SharedBrowser();
-    shared.#browser = await launchChromium();
+    shared.#browser = await launchChromium(flags);
     return shared;
   }
 
   /**
-   * @param {{camera?: boolean, viewport?: {width: number, height: number}}} [options] `camera`:
-   *   whether the person allows it
+   * @param {{camera?: boolean, viewport?: {width: number, height: number}, colorScheme?: string}}
+   *   [options] `camera`: whether the person allows it
    */
-  async person({ camera = true, viewport = { width: 1280, height: 800 } } = {}) {
+  async person({ camera = true, viewport = { width: 1280, height: 800 }, colorScheme = 'dark' } = {}) {
     const permissions = camera ? ['camera', 'microphone'] : [];
-    const context = await this.#browser.newContext({ ignoreHTTPSErrors: true, permissions, viewport });
+    const context = await this.#browser.newContext({ ignoreHTTPSErrors: true, permissions, viewport, colorScheme });
     const person = new Person(await context.newPage());
     await person.page.addInitScript(recordConnections);
     this.#people.push(person);

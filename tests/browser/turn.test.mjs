@@ -201,11 +201,11 @@ describe('a TURN server', () => {
     const server = await startSignalbox(site, 'broken', { urls: [`turn:127.0.0.1:${relayPort}?transport=udp`], secrets: [current] });
     const wrong = await startTurnServer(site, [foreign], relayPort);
     const [ada, grace] = [await browser.joins(server.origin, 'r', 'Ada'), await browser.joins(server.origin, 'r', 'Grace')];
-    const reads = (person, text) => until(`the page says: ${text}`, async () => (await person.page.textContent('#status')).includes(text), patience);
-    await Promise.all([ada, grace].map((person) => reads(person, 'The relay server (TURN) refuses this server')));
+    const reads = (person, selector, text) => until(`the page says: ${text}`, async () => (await person.page.textContent(selector)).includes(text), patience);
+    await Promise.all([ada, grace].map((person) => reads(person, '.tile[data-peer-id] .tile-state', 'The relay server (TURN) refuses this server')));
     await stopProcess(wrong);
     await startTurnServer(site, [current], relayPort);
-    await Promise.all([ada, grace].map((person) => reads(person, 'One other person is here')));
+    await Promise.all([ada, grace].map((person) => reads(person, '.tile[data-peer-id][data-state=connected]', person === ada ? 'Grace' : 'Ada')));
     for (const person of [ada, grace]) assert.deepEqual(await person.page.evaluate(readRoutes), ['relay udp relay']);
     assert.deepEqual(await browser.closePages(), []);
   });

@@ -2,12 +2,21 @@
  * The screen of a call: shows the state of a Room as tiles, texts and a list of people. Owns that
  * part of the document.
  */
+import { AloneCard } from './alone-card.js';
+import { watchLevels } from './audio-levels.js';
+import { CallTools } from './call-tools.js';
 import { ConditionTimers } from './condition-timers.js';
+import { Conversation } from './conversation.js';
+import { setOpen } from './disclosures.js';
 import { find, setText } from './dom.js';
+import { HelpPanel } from './help-panel.js';
 import { ModerationPanel } from './moderation-panel.js';
-import { clientStateText, mediaProblemText, noConnectionText, peerStateText } from './page-texts.js';
-import { PeopleList } from './people-list.js';
+import { watchNetwork } from './network-watch.js';
+import { clientStateText, mediaProblemText, peerStateText } from './page-texts.js';
+import { PeoplePanel } from './people-panel.js';
 import { shownName } from './person-names.js';
+import { SpeakerDetector } from './speaker-detector.js';
+import { text } from './texts.js';
 import { VideoStage } from './video-stage.js';
 
 /**
@@ -37,20 +46,32 @@ export class CallView {
   #timers = new ConditionTimers(() => this.#update());
   #stage;
   #updateOwnTile;
+  #alone;
+  #tools;
+  #speakers = new SpeakerDetector();
+  #isNetworkPoor;
   #moderation;
-  #people = new PeopleList(find('#people-list'));
+  #conversation;
+  #people = new PeoplePanel();
   #status = find('#status');
   #abort = new AbortController();
 
-  /** @param {{ room: Room, media: LocalMedia, name: string, title: string }} options */
-  constructor({ room, media, name, title }) {
+  /** @param {{ room: Room, media: LocalMedia, name: string, title: string, link: string }} options */
+  constructor({ room, media, name, title, link }) {
     this.#room = room;
     this.#media = media;
     this.#name = name;
-    this.#stage = new VideoStage(find('#stage'), () => this.#askForClick());
-    this.#stage.clear();
+    const { signal } = this.#abort;
+    this.#stage = new VideoStage(find('#stage'), { onBlockedSound: () => this.#askForClick(), onMore: () => setOpen('people', true) });
     this.#updateOwnTile = this.#stage.addSelf(media, name, () => this.#mayPublish());
-    this.#moderation = new ModerationPanel(room, (person) => this.#nameOf(person));
+    const nameOf = (/** @type {import('./person-names.js').Person} */ person) => this.#nameOf(person);
+    this.#conversation = new Conversation({ room, nameOf, ownName: () => this.#nameOf(this.#self), onHand: () => this.#update(), signal });
+    new HelpPanel(room, { nameOf, signal });
+    this.#moderation = new ModerationPanel({ room, hands: this.#conversation.hands, nameOf, signal });
+    this.#alone = new AloneCard({ link, signal });
+    this.#tools = new CallTools({ room, media, stage: this.#stage, signal });
+    this.#isNetworkPoor = watchNetwork(room, () => this.#update(), signal);
+    watchLevels(room, (levels) => this.#onLevels(levels), signal);
     setText(find('#room-title'), title);
     this.#showMediaProblem();
     this.#listen();
@@ -60,8 +81,7 @@ export class CallView {
   close() {
     this.#abort.abort();
     this.#timers.stop();
-    this.#moderation.close();
-    this.#stage.clear();
+    this.#stage.close();
   }
 
   #listen() {
@@ -73,6 +93,7 @@ export class CallView {
     for (const name of /** @type {const} */ (['joined', 'permissions'])) client.on(name, () => this.#publishMedia(), { signal });
     for (const name of /** @type {const} */ (['resumed', 'peer-joined', 'peer-left'])) client.on(name, () => this.#update(), { signal });
     this.#media.addEventListener('change', () => this.#onMediaChange(), { signal });
+    addEventListener('languagechange', () => this.#onLanguageChange(), { signal });
   }
 
   /** @param {string | undefined} reason the error code of a lost connection */
@@ -86,6 +107,12 @@ export class CallView {
     this.#unconnected.add(peerId);
     console.warn('no connection:', error);
     this.#update();
+  }
+
+  /** @param {ReadonlyMap<string, number>} levels */
+  #onLevels(levels) {
+    this.#speakers.update(levels, performance.now());
+    this.#stage.setSpeaker(this.#speakers.speaker, this.#speakers.isSpeaking);
   }
 
   /** @param {Peer} peer */
@@ -143,6 +170,12 @@ export class CallView {
     this.#publishMedia();
   }
 
+  #onLanguageChange() {
+    this.#moderation.update();
+    this.#showMediaProblem();
+    this.#update();
+  }
+
   /** Before the join, the permissions are not known. */
   #mayPublish() {
     return this.#room.client.self === null || this.#room.may('publish');
@@ -155,30 +188,35 @@ export class CallView {
   /** Publishes which devices are off, because silence or a dark tile looks like a fault. */
   #publishMedia() {
     const mayPublish = this.#mayPublish();
-    const metadata = { audio: mayPublish && this.#media.isOn('audio'), video: mayPublish && this.#media.isOn('video') };
-    // Before the first `joined` there is no record. Without a connection the update waits in the
-    // queue.
-    if (this.#wasOpen) this.#room.client.update({ metadata }).catch(() => {});
+    this.#conversation.status.set({ audio: mayPublish && this.#media.isOn('audio'), video: mayPublish && this.#media.isOn('video') });
     this.#update();
   }
 
   #update() {
     const { client, peers } = this.#room;
     const visible = this.#visiblePeers();
+    const hands = this.#conversation.hands.order;
     this.#wasOpen ||= client.state === 'open';
-    for (const peer of peers.values()) this.#stage.update(peer.peerId, { hidden: !visible.includes(peer), name: this.#nameOf(peer.info), text: this.#peerText(peer) });
-    this.#updateOwnTile(this.#nameOf(this.#self));
+    for (const peer of peers.values()) this.#stage.update(peer.peerId, { hidden: !visible.includes(peer), name: this.#nameOf(peer.info), text: this.#peerText(peer), hasHand: hands.includes(peer.peerId) });
+    this.#updateOwnTile(this.#nameOf(this.#self), hands.includes(client.peerId ?? ''));
     const unconnected = this.#unconnectedPeers();
-    const pending = visible.map((peer) => this.#peerText(peer)).find(Boolean) ?? unconnected.map((person) => noConnectionText(this.#nameOf(person)))[0];
-    const general = clientStateText(client.state, visible.length + unconnected.length, this.#wasOpen, this.#lossReason);
+    const others = visible.length + unconnected.length;
+    // A person with a tile has the text there.
+    const [pending] = unconnected.map((person) => text('peer.no_connection', { name: this.#nameOf(person) }));
+    const general = clientStateText(client.state, others, this.#wasOpen, this.#lossReason);
     if (this.#showsStatus()) setText(this.#status, client.state === 'open' && pending ? pending : general);
+    this.#alone.show(client.state === 'open' && others === 0);
+    this.#tools.update();
     document.body.setAttribute('data-state', client.state);
+    find('#call').toggleAttribute('data-joined', this.#wasOpen);
+    this.#conversation.update();
     this.#showPeople(visible);
   }
 
   /** @param {Peer} peer */
   #peerText({ peerId, state, trouble, info }) {
-    return peerStateText(state, this.#nameOf(info), this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS), trouble.code);
+    const isWeak = this.#timers.update(`detached ${peerId}`, info.detached, PEER_LOSS_MS) || this.#isNetworkPoor(peerId);
+    return peerStateText(state, this.#nameOf(info), isWeak, trouble.code);
   }
 
   /** Whether to update the status line. A short reconnect during a call is not shown. */
@@ -189,24 +227,22 @@ export class CallView {
 
   /** @param {Peer[]} visible */
   #showPeople(visible) {
-    const stateOf = (/** @type {Peer} */ peer) => this.#peerText(peer) || (peer.info.metadata.audio === false ? 'Muted' : 'Connected');
-    const others = visible.map((peer) => ({ id: peer.peerId, name: this.#nameOf(peer.info), state: stateOf(peer), actions: this.#moderation.actionsFor(peer) }));
-    const unconnected = this.#unconnectedPeers().map((person) => ({ id: person.peerId, name: this.#nameOf(person), state: noConnectionText(this.#nameOf(person)), actions: [] }));
+    const stateOf = (/** @type {Peer} */ peer) => this.#peerText(peer) || text(peer.info.metadata.audio === false ? 'peer.muted' : 'peer.connected');
+    const others = visible.map((peer) => ({ peerId: peer.peerId, name: this.#nameOf(peer.info), state: stateOf(peer), actions: this.#moderation.actionsFor(peer) }));
+    const unconnected = this.#unconnectedPeers().map((person) => ({ peerId: person.peerId, name: this.#nameOf(person), state: text('peer.no_connection', { name: this.#nameOf(person) }), actions: [] }));
     const hasSound = this.#mayPublish() && this.#media.isOn('audio');
-    const own = { id: 'self', name: `${this.#nameOf(this.#self)} (you)`, state: hasSound ? 'Connected' : 'Muted', actions: [] };
-    const everyone = [own, ...others, ...unconnected];
-    this.#people.show(everyone);
-    setText(find('#people-button span'), `People (${everyone.length})`);
+    const own = { peerId: this.#room.client.peerId ?? '', name: text('peer.you', { name: this.#nameOf(this.#self) }), state: text(hasSound ? 'peer.connected' : 'peer.muted'), actions: [] };
+    this.#people.show(own, [...others, ...unconnected], this.#conversation.hands.order);
   }
 
   #askForClick() {
     const button = document.createElement('button');
     button.type = 'button';
-    button.textContent = 'Play sound';
+    button.textContent = text('status.play_sound');
     button.addEventListener('click', () => {
       setText(find('#call-problem'), '');
       this.#stage.playAll();
     });
-    find('#call-problem').replaceChildren('Your browser plays no sound before you click. ', button);
+    find('#call-problem').replaceChildren(text('status.sound_blocked'), ' ', button);
   }
 }

@@ -6,18 +6,29 @@ import { earlyConnection } from './client/early-connection.js';
 import { join as joinRoom } from './client/room.js';
 import { ticketFor, tokenSource } from './client/token-source.js';
 import { CallView } from './call-view.js';
-import { bindToggles, find, setText, showStream } from './dom.js';
+import { copyLink } from './copy-link.js';
+import { bindDevicePickers } from './device-pickers.js';
+import { bindDisclosures, closeAll } from './disclosures.js';
+import { find, setText, showStream } from './dom.js';
+import { LevelMeter } from './level-meter.js';
 import { LocalMedia } from './local-media.js';
-import { mediaProblemText, refusalText } from './page-texts.js';
-import { unnamedGuest } from './person-names.js';
+import { bindToggles } from './media-toggles.js';
+import { bindNotice } from './notice.js';
+import { mediaProblemText } from './page-texts.js';
+import { numberOf } from './person-names.js';
 import { randomRoomName } from './room-names.js';
+import { bindSettings } from './settings-dialog.js';
+import { bindShortcuts } from './shortcuts.js';
+import { clearOutcome, showOutcome } from './start-outcome.js';
 import { currentRoom, personName, tabUser } from './tab-storage.js';
+import { showText, text } from './texts.js';
 
 const query = new URLSearchParams(location.search);
 
 /** The server of this page, which a proxy may serve under a path prefix. */
 const url = new URL('.', location.href);
 const media = new LocalMedia();
+const meter = new LevelMeter(find('#level'));
 const startPage = /** @type {HTMLElement} */ (find('#start-page'));
 const callScreen = /** @type {HTMLElement} */ (find('#call'));
 const nameField = /** @type {HTMLInputElement} */ (find('#name'));
@@ -68,7 +79,7 @@ function showAddress(link) {
 async function join() {
   const title = parseRoomName(roomField.value) || randomRoomName();
   const user = tabUser();
-  const name = nameField.value.trim() || unnamedGuest(user);
+  const name = nameField.value.trim() || text('start.guest', { number: numberOf(user) });
   personName.set(nameField.value.trim());
   setText(find('#start-error'), '');
   joinButton.disabled = true;
@@ -101,14 +112,15 @@ async function join() {
  */
 function showCall(room, name, title) {
   if (call) return;
-  call = { room, view: new CallView({ room, media, name, title }) };
+  call = { room, view: new CallView({ room, media, name, title, link: linkTo(title) }) };
   void room.left.then((error) => showStartPage(title, error));
   showCallScreen(true);
   document.title = `${title} · Signalbox`;
 }
 
-/** @param {string} room @param {import('./client/index.js').SignalingError} [error] */
+/** @param {string} room @param {import('./client/index.js').SignalingError} error */
 function showStartPage(room, error) {
+  const wasInCall = call !== null && call.room.client.self !== null;
   call?.view.close();
   call = null;
   currentRoom.set(null);
@@ -116,63 +128,47 @@ function showStartPage(room, error) {
   joinButton.disabled = false;
   roomField.value = room;
   showCallScreen(false);
-  if (error && error.code !== 'left') {
-    setText(find('#start-error'), refusalText(error, room));
-    /** @type {HTMLElement} */ (find('#start-error')).focus();
-  } else {
-    joinButton.focus();
-  }
+  showOutcome(error, room, wasInCall);
 }
 
 /** @param {boolean} inCall */
 function showCallScreen(inCall) {
   startPage.hidden = inCall;
   callScreen.hidden = !inCall;
-  setPeopleOpen(false);
+  closeAll();
+  showPreview();
   if (inCall) /** @type {HTMLElement} */ (find('#room-title')).focus();
-}
-
-/** @param {boolean} open */
-function setPeopleOpen(open) {
-  /** @type {HTMLElement} */ (find('#people')).hidden = !open;
-  find('#people-button').setAttribute('aria-expanded', String(open));
-}
-
-async function copyLink() {
-  const link = linkTo(find('#room-title').textContent ?? '');
-  const label = find('#copy span');
-  try {
-    await navigator.clipboard.writeText(link);
-    setText(find('#status'), 'The link is copied. Send it to the person you want to talk to.');
-    label.textContent = 'Copied';
-    setTimeout(() => (label.textContent = 'Copy link'), 2_000);
-  } catch {
-    setText(find('#call-problem'), `The browser did not let the page copy. Copy this link yourself: ${link}`);
-  }
 }
 
 function showPreview() {
   showStream(find('#preview'), media.stream);
-  startPage.toggleAttribute('data-video', media.isOn('video'));
-  setText(find('#media-note'), media.error ? mediaProblemText(media.error) : '');
+  for (const kind of /** @type {const} */ (['audio', 'video'])) startPage.toggleAttribute(`data-${kind}`, media.isOn(kind));
+  meter.watch(startPage.hidden ? null : media.track('audio'));
+  setText(find('#media-note'), previewNote());
+}
+
+function previewNote() {
+  if (media.isOpening && (media.isWanted('audio') || media.isWanted('video'))) return text('preview.opening');
+  if (media.error) return mediaProblemText(media.error);
+  return media.isOn('video') ? '' : text('preview.off');
 }
 
 function bindControls() {
   bindToggles(media);
+  bindDevicePickers(media);
+  bindSettings();
+  bindDisclosures();
+  bindShortcuts();
+  bindNotice();
+  roomField.addEventListener('input', clearOutcome);
   media.addEventListener('change', showPreview);
   find('#join').addEventListener('submit', (event) => {
     event.preventDefault();
     void join();
   });
   find('#leave').addEventListener('click', () => call?.room.leave());
-  find('#copy').addEventListener('click', () => void copyLink());
-  find('#people-button').addEventListener('click', () => setPeopleOpen(find('#people').hasAttribute('hidden')));
-  const closePeople = () => {
-    setPeopleOpen(false);
-    /** @type {HTMLElement} */ (find('#people-button')).focus();
-  };
-  find('#people-close').addEventListener('click', closePeople);
-  find('#people').addEventListener('keydown', (event) => /** @type {KeyboardEvent} */ (event).key === 'Escape' && closePeople());
+  const copyButton = find('#copy');
+  copyButton.addEventListener('click', () => void copyLink(copyButton, linkTo(find('#room-title').textContent ?? '')));
   addEventListener('pagehide', closeConnections);
   // A page that the back button restores has closed its connections already.
   addEventListener('pageshow', ({ persisted }) => persisted && location.reload());
@@ -190,10 +186,11 @@ async function start() {
   const linkedRoom = query.get('room') ?? roomOfInvite();
   roomField.value = linkedRoom ?? randomRoomName();
   nameField.value = query.get('name') ?? personName.get();
-  setText(find('#start-title'), linkedRoom ? 'Join the call' : 'Start a call');
+  showText(find('#start-title'), linkedRoom ? 'start.title_join' : 'start.title');
   bindControls();
   document.documentElement.setAttribute('data-started', '');
   const joinsAtOnce = linkedRoom !== null && (query.get('autojoin') === '1' || currentRoom.get() === linkedRoom);
+  showPreview();
   const opened = media.open();
   if (!joinsAtOnce) return nameField.focus();
   // The person may not answer the camera prompt for a long time, and the call must not wait for it.

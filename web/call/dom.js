@@ -19,6 +19,8 @@ export function find(selector, root = document) {
  * @param {string} text
  */
 export function setText(element, text) {
+  // From now on the text does not come from the document.
+  element.removeAttribute('data-text');
   if (element.textContent !== text) element.textContent = text;
 }
 
@@ -42,26 +44,4 @@ export function cloneTemplate(id) {
 export function showStream(video, stream) {
   const source = stream.getTracks().length > 0 ? stream : null;
   if (video.srcObject !== source) video.srcObject = source;
-}
-
-/**
- * Connects all microphone and camera buttons of the page with the media.
- *
- * @param {import('./local-media.js').LocalMedia} media
- */
-export function bindToggles(media) {
-  const labels = { audio: ['Unmute', 'Mute'], video: ['Camera on', 'Camera off'] };
-  const icons = { audio: ['#i-mic-off', '#i-mic'], video: ['#i-cam-off', '#i-cam'] };
-  for (const button of document.querySelectorAll('button[data-toggle]')) {
-    const kind = /** @type {'audio' | 'video'} */ (button.getAttribute('data-toggle'));
-    const update = () => {
-      const on = Number(media.isOn(kind));
-      setText(find('span', button), labels[kind][on] ?? '');
-      find('use', button).setAttribute('href', icons[kind][on] ?? '');
-      button.toggleAttribute('data-off', !on);
-    };
-    button.addEventListener('click', () => void media.toggle(kind));
-    media.addEventListener('change', update);
-    update();
-  }
 }

@@ -1,12 +1,15 @@
 /**
- * The controls of a moderator: the lobby, the lock, and the actions on people; and the notices to
- * this person. Owns that part of the document. Shows a control only with its permission; the server
- * checks each permission again.
+ * The controls of a moderator: the lobby, the lock, the end, and the actions on people. Owns that part
+ * of the document. Shows a control only with its permission; the server checks each permission again.
  */
 import { admit, deny, end, kick, lock, mute } from './client/moderation.js';
+import { announce } from './announcer.js';
+import { askConfirmation, cancelConfirmation } from './confirmation.js';
 import { find, setText } from './dom.js';
+import { showNotice } from './notice.js';
+import { actionFailedText, permissionText } from './page-texts.js';
 import { PeopleList } from './people-list.js';
-import { actionFailedText, knockText, permissionText } from './page-texts.js';
+import { showText, text } from './texts.js';
 
 /**
  * @typedef {import('./client/room.js').Room} Room
@@ -15,48 +18,60 @@ import { actionFailedText, knockText, permissionText } from './page-texts.js';
 
 export class ModerationPanel {
   #room;
+  #hands;
   #nameOf;
-  #abort = new AbortController();
   #waitingList = new PeopleList(find('#knocks-list'));
-  #isMuted = false;
+  /** In the lobby: whether a moderator is in the call. An older server does not say it. */
+  #isHostHere = true;
+  /** Whether a moderator has stopped the microphone and camera of this person. */
+  #isStopped = false;
 
-  /** @param {Room} room @param {(person: import('./person-names.js').Person) => string} nameOf */
-  constructor(room, nameOf) {
+  /**
+   * @param {object} options
+   * @param {Room} options.room
+   * @param {import('./raised-hands.js').RaisedHands} options.hands
+   * @param {(person: import('./person-names.js').Person) => string} options.nameOf
+   * @param {AbortSignal} options.signal the end of the call
+   */
+  constructor({ room, hands, nameOf, signal }) {
     this.#room = room;
+    this.#hands = hands;
     this.#nameOf = nameOf;
-    const { signal } = this.#abort;
     const { client } = room;
-    for (const name of /** @type {const} */ (['state', 'joined', 'resumed', 'lobby', 'knock', 'knock-ended', 'room-updated', 'permissions'])) {
+    for (const name of /** @type {const} */ (['state', 'joined', 'resumed', 'knock', 'knock-ended', 'room-updated', 'permissions'])) {
       client.on(name, () => this.update(), { signal });
     }
-    client.on('knock', (person) => setText(find('#status'), knockText(nameOf(person))), { signal });
-    client.on('notice', ({ message }) => this.#showNotice(message), { signal });
-    client.on('permissions', ({ muted = false }) => this.#showPermission(muted), { signal });
-    for (const name of /** @type {const} */ (['joined', 'resumed'])) client.on(name, () => this.#showPermission(this.#isMuted), { signal });
-    find('#notice button').addEventListener('click', () => this.#showNotice(''), { signal });
+    client.on('knock', (person) => announce(text('lobby.knock', { name: nameOf(person) })), { signal });
+    for (const name of /** @type {const} */ (['lobby', 'lobby-updated'])) client.on(name, ({ moderatorPresent = true }) => this.#onHost(moderatorPresent), { signal });
+    client.on('notice', ({ message }) => showNotice(message), { signal });
+    client.on('permissions', ({ muted = false }) => this.#onPermissions(muted), { signal });
     find('#lock').addEventListener('click', () => this.#run(lock(room, client.room?.locked !== true)), { signal });
     find('#end').addEventListener('click', () => void this.#endCall(), { signal });
-    this.#showNotice('');
-    setText(find('#permission'), '');
+    signal.addEventListener('abort', () => this.#onEnd());
+    showNotice('');
     this.update();
   }
 
-  close() {
-    this.#abort.abort();
-    /** @type {HTMLDialogElement} */ (find('#confirm')).close('no');
+  #onEnd() {
+    cancelConfirmation();
+    showNotice('');
     this.#waitingList.show([]);
   }
 
   update() {
     const { client } = this.#room;
     const isInside = client.state !== 'lobby' && client.self !== null;
+    setText(find('#permission'), isInside ? permissionText(client.may('publish'), this.#isStopped) : '');
     find('#waiting').toggleAttribute('hidden', client.state !== 'lobby');
+    find('#copy').toggleAttribute('hidden', client.state === 'lobby');
+    showText(find('#waiting-title'), this.#isHostHere ? 'lobby.waiting_title' : 'lobby.no_host_title');
+    showText(find('#waiting-text'), this.#isHostHere ? 'lobby.waiting_text' : 'lobby.no_host_text');
     find('#locked').toggleAttribute('hidden', !(isInside && client.room?.locked));
     this.#showWaiting();
     find('#manage').toggleAttribute('hidden', !isInside || (!client.may('moderate') && !client.may('end')));
     find('#lock').toggleAttribute('hidden', !client.may('moderate'));
     find('#lock').setAttribute('aria-pressed', String(client.room?.locked ?? false));
-    setText(find('#lock span'), client.room?.locked ? 'Unlock the room' : 'Lock the room');
+    showText(find('#lock span'), client.room?.locked ? 'host.unlock' : 'host.lock');
     find('#end').toggleAttribute('hidden', !client.may('end'));
     for (const button of document.querySelectorAll('.toolbar [data-toggle]')) {
       /** @type {HTMLButtonElement} */ (button).disabled = isInside && !client.may('publish');
@@ -72,15 +87,17 @@ export class ModerationPanel {
   actionsFor({ peerId, info }) {
     if (!this.#room.may('moderate')) return [];
     const name = this.#nameOf(info);
-    const isMuted = info.muted ?? false;
+    const isStopped = info.muted ?? false;
+    const lowering = { id: 'lower-hand', label: text('hand.lower'), description: text('hand.lower_person', { name }), run: () => this.#run(this.#hands.lower(peerId)) };
     return [
+      ...(this.#hands.order.includes(peerId) ? [lowering] : []),
       {
         id: 'mute',
-        label: isMuted ? 'Unmute' : 'Mute',
-        description: isMuted ? `Let ${name} be heard and seen again` : `Mute ${name} for everyone`,
-        run: () => this.#run(mute(this.#room, peerId, !isMuted)),
+        label: text(isStopped ? 'host.allow_media' : 'host.stop_media'),
+        description: text(isStopped ? 'host.allow_media_person' : 'host.stop_media_person', { name }),
+        run: () => this.#run(mute(this.#room, peerId, !isStopped)),
       },
-      { id: 'kick', label: 'Remove', description: `Remove ${name} from the call`, kind: 'stop', run: () => void this.#remove(peerId, name) },
+      { id: 'kick', label: text('host.remove'), description: text('host.remove_person', { name }), kind: 'stop', run: () => void this.#remove(info) },
     ];
   }
 
@@ -88,10 +105,10 @@ export class ModerationPanel {
     const { waiting } = this.#room.client;
     const people = [...waiting.values()].map((person) => {
       const { peerId } = person;
-      const shownName = this.#nameOf(person);
-      const admission = { id: 'admit', label: 'Admit', description: `Admit ${shownName}`, kind: 'admit', run: () => this.#run(admit(this.#room, peerId)) };
-      const refusal = { id: 'deny', label: 'Refuse', description: `Refuse ${shownName}`, run: () => this.#run(deny(this.#room, peerId)) };
-      return { id: peerId, name: shownName, state: '', actions: [admission, refusal] };
+      const name = this.#nameOf(person);
+      const admission = { id: 'admit', label: text('lobby.admit'), description: text('lobby.admit_person', { name }), kind: 'admit', run: () => this.#run(admit(this.#room, peerId)) };
+      const refusal = { id: 'deny', label: text('lobby.refuse'), description: text('lobby.refuse_person', { name }), run: () => this.#run(deny(this.#room, peerId)) };
+      return { id: peerId, name, state: '', actions: [admission, refusal] };
     });
     const hadFocus = find('#knocks').contains(document.activeElement);
     this.#waitingList.show(this.#room.may('admit') ? people : []);
@@ -102,13 +119,25 @@ export class ModerationPanel {
     }
   }
 
-  /** @param {string} peerId @param {string} name */
-  async #remove(peerId, name) {
-    if (await askConfirmation(`Remove ${name}?`, `${name} leaves the call at once. To keep all people out, also lock the room.`, 'Remove')) this.#run(kick(this.#room, peerId));
+  /** @param {import('./client/messages.js').PeerEntry} person */
+  async #remove({ peerId, source = 'guest', ...person }) {
+    const name = this.#nameOf(person);
+    const isLocked = this.#room.client.room?.locked ?? false;
+    const answer = await askConfirmation({
+      title: text('host.remove_title', { name }),
+      text: text(`host.remove_${source}`, { name }),
+      yes: text('host.remove'),
+      option: isLocked ? '' : text('host.also_lock'),
+    });
+    if (!answer) return;
+    // The lock comes first, so that the person is not back before it.
+    if (answer.option) this.#run(lock(this.#room, true));
+    this.#run(kick(this.#room, peerId));
   }
 
   async #endCall() {
-    if (await askConfirmation('End the call for everyone?', 'All people leave the room at once, and so do you.', 'End for everyone')) this.#run(end(this.#room));
+    const answer = await askConfirmation({ title: text('host.end_title'), text: text('host.end_text'), yes: text('host.end'), option: text('host.end_lock') });
+    if (answer) this.#run(end(this.#room, { lock: answer.option }));
   }
 
   /** @param {Promise<unknown>} action */
@@ -117,35 +146,15 @@ export class ModerationPanel {
     action.catch((error) => this.#room.client.state !== 'closed' && setText(find('#call-problem'), actionFailedText(error)));
   }
 
-  /** @param {string} message */
-  #showNotice(message) {
-    setText(find('#notice p'), message);
-    find('#notice').toggleAttribute('hidden', message === '');
+  /** @param {boolean} isHere */
+  #onHost(isHere) {
+    this.#isHostHere = isHere;
+    this.update();
   }
 
-  /** @param {boolean} muted */
-  #showPermission(muted) {
-    this.#isMuted = muted;
-    setText(find('#permission'), permissionText(this.#room.may('publish'), muted));
+  /** @param {boolean} stopped by a moderator */
+  #onPermissions(stopped) {
+    this.#isStopped = stopped;
+    this.update();
   }
-}
-
-/**
- * Asks the person for a confirmation.
- *
- * @param {string} title
- * @param {string} text
- * @param {string} yes the label of the button
- * @returns {Promise<boolean>}
- */
-function askConfirmation(title, text, yes) {
-  const dialog = /** @type {HTMLDialogElement} */ (find('#confirm'));
-  setText(find('#confirm-title'), title);
-  setText(find('#confirm-text'), text);
-  setText(find('#confirm-yes'), yes);
-  dialog.returnValue = 'no';
-  /** @type {HTMLElement} */ (find('#confirm-no')).onclick = () => dialog.close('no');
-  /** @type {HTMLElement} */ (find('#confirm-yes')).onclick = () => dialog.close('yes');
-  dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener('close', () => resolve(dialog.returnValue === 'yes'), { once: true }));
 }

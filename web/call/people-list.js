@@ -29,6 +29,7 @@ export class PeopleList {
       row.remove();
       this.#rows.delete(id);
     }
+    const focused = this.#list.contains(document.activeElement) ? document.activeElement : null;
     for (const [index, person] of people.entries()) {
       const row = this.#rows.get(person.id) ?? cloneTemplate('person');
       this.#rows.set(person.id, row);
@@ -37,19 +38,21 @@ export class PeopleList {
       setText(find('.person-state', row), person.state);
       showActions(find('.actions', row), person.actions);
     }
+    // A row that goes to another place loses the focus.
+    if (focused?.isConnected && focused !== document.activeElement) /** @type {HTMLElement} */ (focused).focus();
   }
 }
 
 /** @param {Element} container @param {PersonAction[]} actions */
 function showActions(container, actions) {
   const buttons = new Map([...container.children].map((button) => [button.getAttribute('data-action'), /** @type {HTMLButtonElement} */ (button)]));
-  for (const { id, label, description, kind = '', run } of actions) {
-    const button = buttons.get(id) ?? container.appendChild(Object.assign(document.createElement('button'), { type: 'button', className: `quiet ${kind}` }));
-    buttons.delete(id);
+  for (const [id, button] of buttons) if (!actions.some((action) => action.id === id)) button.remove();
+  for (const [index, { id, label, description, kind = '', run }] of actions.entries()) {
+    const button = buttons.get(id) ?? Object.assign(document.createElement('button'), { type: 'button', className: `quiet ${kind}` });
+    if (container.children[index] !== button) container.insertBefore(button, container.children[index] ?? null);
     button.setAttribute('data-action', id);
     button.setAttribute('aria-label', description);
     setText(button, label);
     button.onclick = run;
   }
-  for (const unused of buttons.values()) unused.remove();
 }

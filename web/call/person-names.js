@@ -6,7 +6,7 @@
 /** @typedef {{ userId: string, name?: string }} Person */
 
 /** A number for a user with four digits. @param {string} userId */
-function numberOf(userId) {
+export function numberOf(userId) {
   let hash = 0;
   for (const character of userId.replace(/^guest:/, '')) hash = (hash * 31 + (character.codePointAt(0) ?? 0)) % 4_294_967_296;
   return 1_000 + (hash % 9_000);
@@ -15,11 +15,6 @@ function numberOf(userId) {
 /** Names that look the same are the same name. @param {Person} person */
 function canonicalName({ name, userId }) {
   return (name || userId).normalize('NFKC').trim().replace(/\s+/g, ' ').toLowerCase();
-}
-
-/** The name of a person who gives none. @param {string} userId */
-export function unnamedGuest(userId) {
-  return `Guest ${numberOf(userId)}`;
 }
 
 /**

@@ -4,17 +4,19 @@
  */
 (function () {
   'use strict';
-  /** @param {string} text or nothing for the text of the page */
-  function say(text) {
+  /** Shows a text of the document in the language of the browser. @param {'page' | 'webrtc'} problem */
+  function say(problem) {
     var find = document.querySelector.bind(document);
+    var texts = '#start-problem [data-problem="' + problem + '"]';
+    var language = (navigator.language || 'en').slice(0, 2).toLowerCase();
+    /** @type {Element} */ (find(texts + '[lang="' + language + '"]') || find(texts)).removeAttribute('hidden');
     /** @type {Element} */ (find('#start-problem')).removeAttribute('hidden');
-    if (text) /** @type {Element} */ (find('#start-problem-text')).textContent = text;
     /** @type {Element} */ (find('#start-page')).setAttribute('hidden', '');
   }
 
   // A script of type "module" has ended or failed before this event.
   window.addEventListener('load', function () {
-    if (!window.RTCPeerConnection) say('This page cannot make calls, because WebRTC is missing or disabled in your browser. Enable WebRTC, or use Chrome or Edge 109, Firefox 115, Safari 15.4, or a later version of them.');
-    else if (!document.documentElement.hasAttribute('data-started')) say('');
+    if (!window.RTCPeerConnection) say('webrtc');
+    else if (!document.documentElement.hasAttribute('data-started')) say('page');
   });
 })();

@@ -1,39 +1,65 @@
-/** The video tiles: one for this person, and one for each peer. Owns the elements of the tiles. */
-import { cloneTemplate, find, setText, showStream } from './dom.js';
+/**
+ * The pictures of a call: one for this person, one for each peer, and one for each shared screen. Owns
+ * the tiles and gives each its place; stage-layout.js computes the places.
+ */
+import { find, setText } from './dom.js';
+import { savedSettings } from './saved-settings.js';
+import { SCREEN } from './screen-share.js';
+import { CORNERS, MORE, arrangeStage, chooseMain, nearestCorner } from './stage-layout.js';
+import { text } from './texts.js';
+import { VideoTile } from './video-tile.js';
 
-/** @typedef {import('./client/peer.js').Peer} Peer */
+/**
+ * @typedef {import('./client/peer.js').Peer} Peer
+ * @typedef {import('./stage-layout.js').Corner} Corner
+ */
 
-/** @param {string} name */
-function initials(name) {
-  const parts = name.trim().split(/\s+/);
-  return parts.slice(0, 2).map((part) => [...part][0] ?? '').join('').toUpperCase();
-}
+const OWN = 'self';
 
-/** @param {Element} tile @param {string} name */
-function setName(tile, name) {
-  setText(find('.tile-name span', tile), name);
-  setText(find('.avatar', tile), initials(name));
-}
+/** A shorter move of the pointer is a click. */
+const DRAG_PIXELS = 8;
 
 export class VideoStage {
-  /** @type {Map<string, Element>} */
+  /** The id of a peer, of its screen, or {@link OWN} → tile. @type {Map<string, VideoTile>} */
   #tiles = new Map();
   #list;
   #onBlockedSound;
+  #more = Object.assign(document.createElement('button'), { type: 'button', className: 'tile more' });
+  #size = { width: 0, height: 0 };
+  /** @type {string | null} */
+  #pinned = null;
+  /** @type {string | null} */
+  #speaker = null;
+  #abort = new AbortController();
+  #observer = new ResizeObserver(([entry]) => this.#onResize(entry?.contentRect));
 
   /**
-   * @param {Element} list
-   * @param {() => void} onBlockedSound the browser needs a click before it plays sound
+   * @param {HTMLElement} list
+   * @param {{ onBlockedSound: () => void, onMore: () => void }} options `onBlockedSound`: the browser
+   *   needs a click before it plays sound; `onMore`: the person wants to know who has no tile
    */
-  constructor(list, onBlockedSound) {
+  constructor(list, { onBlockedSound, onMore }) {
     this.#list = list;
     this.#onBlockedSound = onBlockedSound;
+    this.#more.addEventListener('click', onMore);
+    const { signal } = this.#abort;
+    for (const setting of ['view', 'corner']) savedSettings.addEventListener(setting, () => this.#arrange(), { signal });
+    this.#list.replaceChildren();
+    this.#observer.observe(list);
   }
 
-  clear() {
+  close() {
+    this.#abort.abort();
+    this.#observer.disconnect();
+    for (const id of [...this.#tiles.keys()]) this.#remove(id);
     this.#list.replaceChildren();
-    this.#tiles.clear();
-    this.#updateCount();
+  }
+
+  /** What a small window shows: the large picture, the speaker, or the first person. */
+  get focus() {
+    const others = this.#ids('person');
+    const id = this.#main ?? (this.#speaker !== null && others.includes(this.#speaker) ? this.#speaker : others[0]) ?? OWN;
+    return this.#tiles.get(id);
   }
 
   /**
@@ -42,16 +68,15 @@ export class VideoStage {
    * @param {() => boolean} maySend
    */
   addSelf(media, name, maySend) {
-    const tile = this.#addTile(name);
-    const video = find('video', tile);
-    tile.classList.add('self');
-    video.classList.add('mirror');
-    /** @type {HTMLVideoElement} */ (video).muted = true;
-    const update = (shown = name) => {
-      setText(find('.tile-name span', tile), `${shown} (you)`);
-      showStream(/** @type {HTMLVideoElement} */ (video), media.stream);
-      tile.toggleAttribute('data-video', media.isOn('video'));
-      tile.toggleAttribute('data-muted', !media.isOn('audio') || !maySend());
+    const tile = this.#add(OWN, 'self', name);
+    this.#makeMovable(tile);
+    tile.video.addEventListener('resize', () => this.#arrange());
+    const update = (shown = name, hasHand = false) => {
+      tile.setName(shown);
+      tile.element.toggleAttribute('data-hand', hasHand);
+      tile.show(media.stream);
+      tile.element.toggleAttribute('data-video', media.isOn('video'));
+      tile.element.toggleAttribute('data-muted', !media.isOn('audio') || !maySend());
     };
     update();
     return update;
@@ -59,23 +84,24 @@ export class VideoStage {
 
   /** @param {Peer} peer */
   add(peer) {
-    const tile = this.#addTile(peer.name);
-    for (const element of [tile, find('video', tile)]) {
+    const tile = this.#add(peer.peerId, 'person', peer.name);
+    for (const element of [tile.element, tile.video]) {
       element.setAttribute('data-peer-id', peer.peerId);
       element.setAttribute('data-user-id', peer.info.userId);
     }
-    const update = () => this.#updateTile(tile, peer);
+    const update = () => showPeerState(tile, peer);
     peer.on('state', update);
     peer.on('info', update);
-    const video = /** @type {HTMLVideoElement} */ (find('video', tile));
-    video.addEventListener('resize', update);
+    tile.video.addEventListener('resize', update);
     peer.on('tracks', () => {
-      showStream(video, peer.stream);
-      if (video.srcObject) this.#play(video);
+      tile.show(peer.stream);
       update();
+      this.#showScreen(peer);
     });
-    this.#tiles.set(peer.peerId, tile);
-    peer.on('closed', () => this.#removeTile(tile, peer.peerId));
+    peer.on('closed', () => {
+      this.#remove(peer.peerId);
+      this.#remove(screenId(peer.peerId));
+    });
     update();
   }
 
@@ -83,55 +109,156 @@ export class VideoStage {
    * Shows the state of a peer on its tile, or hides the tile for a while.
    *
    * @param {string} peerId
-   * @param {{ hidden: boolean, name: string, text: string }} state
+   * @param {{ hidden: boolean, name: string, text: string, hasHand: boolean }} state
    */
-  update(peerId, { hidden, name, text }) {
+  update(peerId, { hidden, name, text: state, hasHand }) {
     const tile = this.#tiles.get(peerId);
     if (!tile) return;
-    tile.toggleAttribute('hidden', hidden);
-    setName(tile, name);
-    setText(find('.tile-state', tile), text);
-    this.#updateCount();
+    const screen = this.#tiles.get(screenId(peerId));
+    const isChanged = tile.isHidden !== hidden;
+    tile.element.hidden = hidden;
+    tile.setName(name);
+    setText(find('.tile-state', tile.element), state);
+    tile.element.toggleAttribute('data-hand', hasHand);
+    screen?.element.toggleAttribute('hidden', hidden);
+    screen?.setName(text('stage.screen', { name }));
+    if (isChanged) this.#arrange();
+  }
+
+  /** @param {string | null} peerId the last person who spoke @param {boolean} isSpeaking now */
+  setSpeaker(peerId, isSpeaking) {
+    for (const [id, { element }] of this.#tiles) element.toggleAttribute('data-speaking', isSpeaking && id === peerId);
+    if (peerId === this.#speaker) return;
+    this.#speaker = peerId;
+    this.#arrange();
   }
 
   /** Plays all videos after a click of the person. */
   playAll() {
-    for (const video of this.#list.querySelectorAll('video')) this.#play(video);
+    for (const tile of this.#tiles.values()) tile.play();
   }
 
-  /** @param {Element} tile @param {Peer} peer */
-  #updateTile(tile, peer) {
-    const { metadata } = peer.info;
-    // Chromium may leave `track.muted` true for tracks that were negotiated around a rollback.
-    const hasPicture = /** @type {HTMLVideoElement} */ (find('video', tile)).videoWidth > 0;
-    tile.setAttribute('data-state', peer.state);
-    tile.toggleAttribute('data-video', hasPicture && metadata.video !== false);
-    tile.toggleAttribute('data-muted', metadata.audio === false);
+  /** @param {Peer} peer */
+  #showScreen(peer) {
+    const id = screenId(peer.peerId);
+    const stream = peer.streams.get(SCREEN);
+    if (!stream || stream.getVideoTracks().length === 0) return this.#remove(id);
+    const tile = this.#tiles.get(id) ?? this.#add(id, 'screen', text('stage.screen', { name: this.#tiles.get(peer.peerId)?.name ?? peer.name }));
+    tile.element.setAttribute('data-screen-of', peer.peerId);
+    tile.element.setAttribute('data-video', '');
+    tile.show(stream);
   }
 
-  /** @param {string} name */
-  #addTile(name) {
-    const tile = cloneTemplate('tile');
-    setName(tile, name);
-    this.#list.append(tile);
-    this.#updateCount();
+  /** @param {string} id @param {import('./video-tile.js').TileKind} kind @param {string} name */
+  #add(id, kind, name) {
+    const tile = new VideoTile(kind, { onPlayRefused: this.#onBlockedSound, signal: this.#abort.signal });
+    tile.setName(name);
+    tile.pinButton.addEventListener('click', () => this.#pin(id));
+    this.#tiles.set(id, tile);
+    this.#list.append(tile.element);
+    this.#arrange();
     return tile;
   }
 
-  /** @param {Element} tile @param {string} peerId */
-  #removeTile(tile, peerId) {
-    if (this.#tiles.get(peerId) === tile) this.#tiles.delete(peerId);
-    /** @type {HTMLVideoElement} */ (find('video', tile)).srcObject = null;
-    tile.remove();
-    this.#updateCount();
+  /** @param {string} id */
+  #remove(id) {
+    this.#tiles.get(id)?.remove();
+    if (this.#tiles.delete(id)) this.#arrange();
   }
 
-  #updateCount() {
-    this.#list.setAttribute('data-count', String(Math.min(this.#list.querySelectorAll('.tile:not([hidden])').length, 7)));
+  /** @param {string} id */
+  #pin(id) {
+    this.#pinned = this.#pinned === id ? null : id;
+    this.#arrange();
   }
 
-  /** @param {HTMLVideoElement} video */
-  #play(video) {
-    video.play().catch((error) => error.name === 'NotAllowedError' && this.#onBlockedSound());
+  /** The visible tiles of a kind. @param {import('./video-tile.js').TileKind} kind */
+  #ids(kind) {
+    return [...this.#tiles].filter(([, tile]) => tile.kind === kind && !tile.isHidden).map(([id]) => id);
   }
+
+  get #main() {
+    const view = savedSettings.get('view') === 'speaker' ? 'speaker' : 'grid';
+    return chooseMain({ pinned: this.#pinned, screens: this.#ids('screen'), others: this.#ids('person'), speaker: this.#speaker, view });
+  }
+
+  /** @param {DOMRectReadOnly | undefined} rect */
+  #onResize(rect) {
+    if (!rect) return;
+    this.#size = { width: Math.floor(rect.width), height: Math.floor(rect.height) };
+    this.#arrange();
+  }
+
+  #arrange() {
+    if (this.#size.width === 0 || !this.#tiles.has(OWN)) return;
+    const [others, screens, main] = [this.#ids('person'), this.#ids('screen'), this.#main];
+    const corner = /** @type {Corner} */ (savedSettings.get('corner'));
+    const aspect = this.#tiles.get(OWN)?.aspect ?? 1;
+    const { places, beyond } = arrangeStage({ ...this.#size, others, own: OWN, screens, main, corner, aspect }, this.#speaker);
+    const canPin = others.length > 1 || screens.length > 0;
+    for (const [id, tile] of this.#tiles) {
+      const place = places.get(id);
+      if (place) tile.place(place);
+      tile.pinButton.hidden = !canPin || tile.kind === 'self';
+      tile.pinButton.setAttribute('aria-pressed', String(this.#pinned === id));
+      find('.move', tile.element).toggleAttribute('hidden', place?.place !== 'corner');
+    }
+    this.#list.setAttribute('data-corner', others.length <= 1 && main === null ? corner : '');
+    this.#showMore(places.get(MORE), beyond);
+  }
+
+  /** @param {import('./stage-layout.js').Box | undefined} box @param {number} beyond */
+  #showMore(box, beyond) {
+    if (!box) return this.#more.parentElement?.remove();
+    setText(this.#more, text('stage.more', { count: beyond }));
+    for (const side of /** @type {const} */ (['left', 'top', 'width', 'height'])) this.#more.style.setProperty(`--${side}`, `${box[side]}px`);
+    if (this.#more.isConnected) return;
+    const item = document.createElement('li');
+    item.append(this.#more);
+    this.#list.append(item);
+  }
+
+  /** The own picture goes to another corner by a drag, or by its button. @param {VideoTile} tile */
+  #makeMovable(tile) {
+    const { element } = tile;
+    /** @type {{ x: number, y: number } | null} */
+    let start = null;
+    const distance = (/** @type {PointerEvent} */ { clientX, clientY }) => (start ? { right: clientX - start.x, down: clientY - start.y } : { right: 0, down: 0 });
+    element.addEventListener('pointerdown', (event) => {
+      const isOnButton = event.target instanceof Element && event.target.closest('button');
+      if (event.button !== 0 || isOnButton || element.getAttribute('data-place') !== 'corner') return;
+      start = { x: event.clientX, y: event.clientY };
+      element.setPointerCapture(event.pointerId);
+    });
+    element.addEventListener('pointermove', (event) => {
+      const { right, down } = distance(event);
+      if (start) tile.drag(right, down);
+    });
+    const end = (/** @type {PointerEvent} */ event) => {
+      const { right, down } = distance(event);
+      start = null;
+      if (Math.hypot(right, down) < DRAG_PIXELS) return this.#arrange();
+      const { x, y } = tile.centerAfter(right, down);
+      savedSettings.set('corner', nearestCorner(x, y, this.#size.width, this.#size.height));
+    };
+    for (const name of /** @type {const} */ (['pointerup', 'pointercancel'])) element.addEventListener(name, (event) => start && end(event));
+    find('.move', element).addEventListener('click', () => {
+      const at = CORNERS.indexOf(/** @type {Corner} */ (savedSettings.get('corner')));
+      savedSettings.set('corner', CORNERS[(at + 1) % CORNERS.length] ?? 'bottom right');
+    });
+  }
+}
+
+/** @param {string} peerId */
+function screenId(peerId) {
+  return `${SCREEN} ${peerId}`;
+}
+
+/** @param {VideoTile} tile @param {Peer} peer */
+function showPeerState({ element, video }, peer) {
+  const { metadata } = peer.info;
+  element.setAttribute('data-state', peer.state);
+  // Chromium may leave `track.muted` true for tracks that were negotiated around a rollback.
+  element.toggleAttribute('data-video', video.videoWidth > 0 && metadata.video !== false);
+  element.toggleAttribute('data-muted', metadata.audio === false);
 }

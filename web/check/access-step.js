@@ -1,4 +1,5 @@
 /** Gets a token and the ICE servers that belong to it. Also says what a refusal of the server means. */
+import { text } from './check-texts.js';
 import { guestToken, request } from './client/http.js';
 
 /** Codes that say that guests cannot have a room of their own here. */
@@ -13,7 +14,7 @@ const BUSY = ['overloaded', 'draining', 'unavailable', 'shut_down', 'internal'];
 export async function checkAccess(context) {
   const { url, token: linkToken } = context;
   try {
-    const token = linkToken ?? (await guestToken({ url, room: privateRoom(), name: 'Connection check' }));
+    const token = linkToken ?? (await guestToken({ url, room: privateRoom(), name: text('page.heading') }));
     const { iceServers, icePolicy } = await request({ url }, 'auth/ice', 'iceServers', { headers: { Authorization: `Bearer ${token}` } });
     context.access = { token, iceServers, icePolicy };
     return { outcome: linkToken === null ? 'guest_accepted' : 'token_accepted' };

@@ -2,10 +2,12 @@
  * The report as text, and the advice of a run. Both are made of the texts of the page and of numbers
  * alone: they have no address, no token, no candidate and no name of a device.
  */
-import { PAGE_TEXTS, STEP_TEXTS, VERDICT_NAMES, OUTCOMES } from './check-texts.js';
+import { browserName } from '../call/browser-name.js';
+import { OUTCOMES } from './check-outcomes.js';
+import { adviceFor, text } from './check-texts.js';
 
 /**
- * @typedef {import('./check-texts.js').StepId} StepId
+ * @typedef {import('./check-outcomes.js').StepId} StepId
  * @typedef {ReadonlyMap<StepId, import('./step-runner.js').Result>} Results
  * @typedef {{ steps: StepId[], user: string, operator: string }} Advice for the steps with one cause
  */
@@ -19,10 +21,10 @@ import { PAGE_TEXTS, STEP_TEXTS, VERDICT_NAMES, OUTCOMES } from './check-texts.j
 export function adviceOf(results) {
   /** @type {Map<string, Advice>} */
   const found = new Map();
-  for (const [id, { outcome, values = {} }] of results) {
-    const { verdict, user, operator } = OUTCOMES[outcome];
-    if (verdict === 'ok' || !user || !operator) continue;
-    const advice = { steps: [id], user: user(values), operator: operator(values) };
+  for (const [id, result] of results) {
+    const texts = adviceFor(result);
+    if (!texts) continue;
+    const advice = { steps: [id], ...texts };
     const same = found.get(advice.user + advice.operator);
     if (same) same.steps.push(id);
     else found.set(advice.user + advice.operator, advice);
@@ -32,7 +34,7 @@ export function adviceOf(results) {
 
 /** @param {StepId[]} steps */
 export function namesOf(steps) {
-  return steps.map((id) => STEP_TEXTS[id].name).join(', ');
+  return steps.map((id) => text(`step.${id}`)).join(', ');
 }
 
 /**
@@ -42,19 +44,8 @@ export function namesOf(steps) {
  * @param {Date} date
  */
 export function reportText(results, summary, userAgent, date) {
-  const lines = ['Signalbox connection check', `${date.toISOString().slice(0, 16).replace('T', ' ')} UTC, ${browserName(userAgent)}`, summary, ''];
-  for (const [id, { outcome, values = {} }] of results) {
-    const { verdict, says } = OUTCOMES[outcome];
-    lines.push(`${STEP_TEXTS[id].name}: ${VERDICT_NAMES[verdict]}. ${says(values)}`);
-  }
-  for (const { steps, user, operator } of adviceOf(results)) lines.push('', `${namesOf(steps)}:`, PAGE_TEXTS.user + user, PAGE_TEXTS.operator + operator);
+  const lines = [text('page.report_title'), `${date.toISOString().slice(0, 16).replace('T', ' ')} UTC, ${browserName(userAgent) || text('page.other_browser')}`, summary, ''];
+  for (const [id, { outcome, values }] of results) lines.push(`${text(`step.${id}`)}: ${text(`verdict.${OUTCOMES[outcome]}`)}. ${text(`says.${outcome}`, values)}`);
+  for (const { steps, user, operator } of adviceOf(results)) lines.push('', `${namesOf(steps)}:`, `${text('page.user')} ${user}`, `${text('page.operator')} ${operator}`);
   return `${lines.join('\n')}\n`;
-}
-
-/** A complete user agent may name the model of a phone. @param {string} userAgent */
-function browserName(userAgent) {
-  const [, name, version] = /\b(Firefox|Edg|OPR)\/(\d+)/.exec(userAgent) ?? /\b(Chrome|HeadlessChrome)\/(\d+)/.exec(userAgent) ?? [];
-  if (name) return `${{ Edg: 'Edge', OPR: 'Opera', HeadlessChrome: 'Chrome' }[name] ?? name} ${version}`;
-  const [, safari] = /\bVersion\/(\d+)[.\d]* .*Safari/.exec(userAgent) ?? [];
-  return safari ? `Safari ${safari}` : 'another browser';
 }

@@ -5,8 +5,9 @@
 import { find, setText } from '../call/dom.js';
 import { reportText } from './check-report.js';
 import { STEPS } from './check-steps.js';
-import { PAGE_TEXTS, STEP_TEXTS, VERDICT_NAMES, OUTCOMES, progressText, summaryText } from './check-texts.js';
-import { drawAdvice, drawStep, drawSteps, labelAdvice, showLevel } from './step-list.js';
+import { OUTCOMES } from './check-outcomes.js';
+import { summaryText, text } from './check-texts.js';
+import { drawAdvice, drawStep, drawSteps, showLevel } from './step-list.js';
 import { countVerdicts, runSteps } from './step-runner.js';
 
 /** The server of this page, which a proxy may serve under a path prefix. */
@@ -33,7 +34,7 @@ function takeToken() {
 async function run() {
   if (isRunning) return;
   setRunning(true);
-  /** @type {Map<import('./check-texts.js').StepId, import('./step-runner.js').Result>} */
+  /** @type {Map<import('./check-outcomes.js').StepId, import('./step-runner.js').Result>} */
   const ended = new Map();
   /** @type {import('./step-runner.js').Context} */
   const context = { url, token, onLevel: showLevel, access: null, socket: null, devices: null };
@@ -44,11 +45,11 @@ async function run() {
     drawStep(id, result);
     if (!result) return;
     ended.set(id, result);
-    setText(find('#status'), `${STEP_TEXTS[id].name}: ${VERDICT_NAMES[OUTCOMES[result.outcome].verdict]}. ${progressText(ended.size, STEPS.length)}`);
-    drawAdvice(results(), PAGE_TEXTS.adviceLater);
+    setText(find('#status'), `${text(`step.${id}`)}: ${text(`verdict.${OUTCOMES[result.outcome]}`)}. ${text('page.progress', { ended: ended.size, count: STEPS.length })}`);
+    drawAdvice(results(), text('page.advice_later'));
   });
   const summary = summaryText(countVerdicts(ended.values()));
-  drawAdvice(results(), PAGE_TEXTS.nothingToDo);
+  drawAdvice(results(), text('page.nothing_to_do'));
   report = reportText(results(), summary, navigator.userAgent, new Date());
   setText(find('#report'), report);
   setText(find('#status'), summary);
@@ -63,24 +64,23 @@ function setRunning(running) {
   find('#start').setAttribute('aria-disabled', String(running));
   if (running) report = '';
   find('#copy').setAttribute('aria-disabled', String(running));
-  if (running) setText(find('#status'), PAGE_TEXTS.running);
-  if (running) setText(find('#report'), PAGE_TEXTS.noReport);
+  if (running) setText(find('#status'), text('page.running'));
+  if (running) setText(find('#report'), text('page.no_report'));
 }
 
 async function copyReport() {
-  if (report === '') return setText(find('#status'), isRunning ? PAGE_TEXTS.running : PAGE_TEXTS.noReport);
+  if (report === '') return setText(find('#status'), isRunning ? text('page.running') : text('page.no_report'));
   try {
     await navigator.clipboard.writeText(report);
-    setText(find('#status'), PAGE_TEXTS.copied);
+    setText(find('#status'), text('page.copied'));
   } catch {
-    setText(find('#status'), PAGE_TEXTS.notCopied);
+    setText(find('#status'), text('page.not_copied'));
     /** @type {HTMLDetailsElement} */ (find('#report-details')).open = true;
     getSelection()?.selectAllChildren(find('#report'));
   }
 }
 
 function start() {
-  labelAdvice();
   drawSteps(ORDER);
   find('#start').addEventListener('click', () => void run());
   find('#copy').addEventListener('click', () => void copyReport());

@@ -13,7 +13,7 @@ export async function checkClock() {
   if (Number.isNaN(server)) return { outcome: 'no_date' };
   const seconds = Math.round(((before + deviceTime()) / 2 - server) / 1000);
   if (Math.abs(seconds) <= ALLOWED_S) return { outcome: 'clock_right' };
-  return { outcome: 'clock_wrong', values: { minutes: Math.round(Math.abs(seconds) / 60), direction: seconds > 0 ? 'ahead of' : 'behind' } };
+  return { outcome: seconds > 0 ? 'clock_ahead' : 'clock_behind', values: { minutes: Math.round(Math.abs(seconds) / 60) } };
 }
 
 /** The wall clock is what this step is about. */

@@ -35,10 +35,10 @@ export function checkMicrophone(context) {
  * @returns {Promise<import('./step-runner.js').Result>}
  */
 async function checkDevice(context, device, measure) {
-  if (!navigator.mediaDevices) return { outcome: 'device_insecure', values: { device } };
+  if (!navigator.mediaDevices) return { outcome: `device_insecure_${device}` };
   context.devices ??= openDevices();
   const opened = (await context.devices)[device];
-  if ('error' in opened) return { outcome: outcomeOfError(opened.error), values: { device } };
+  if ('error' in opened) return { outcome: outcomeOfError(opened.error, device) };
   try {
     return await measure(opened.track);
   } finally {
@@ -46,19 +46,19 @@ async function checkDevice(context, device, measure) {
   }
 }
 
-/** @param {string} name */
-function outcomeOfError(name) {
+/** @param {string} name of the exception @param {Device} device @returns {import('./check-outcomes.js').Outcome} */
+function outcomeOfError(name, device) {
   switch (name) {
     case 'NotAllowedError':
     case 'SecurityError':
-      return 'device_refused';
+      return `device_refused_${device}`;
     case 'NotFoundError':
     case 'OverconstrainedError':
-      return 'device_missing';
+      return `device_missing_${device}`;
     case 'unanswered':
       return 'device_unanswered';
     default:
-      return 'device_in_use';
+      return `device_in_use_${device}`;
   }
 }
 

@@ -1,9 +1,10 @@
 /** Draws the steps with their verdicts, and the advice. */
 import { cloneTemplate, find, setText } from '../call/dom.js';
 import { adviceOf, namesOf } from './check-report.js';
-import { PAGE_TEXTS, STEP_TEXTS, VERDICT_NAMES, OUTCOMES } from './check-texts.js';
+import { OUTCOMES } from './check-outcomes.js';
+import { text } from './check-texts.js';
 
-/** @typedef {import('./check-texts.js').StepId} StepId */
+/** @typedef {import('./check-outcomes.js').StepId} StepId */
 
 /** @type {Map<StepId, Element>} */
 const rows = new Map();
@@ -14,8 +15,8 @@ export function drawSteps(ids) {
     const row = rows.get(id) ?? cloneTemplate('step');
     rows.set(id, row);
     row.id = `step-${id}`;
-    setText(find('.step-name', row), STEP_TEXTS[id].name);
-    setText(find('.says', row), STEP_TEXTS[id].about);
+    setText(find('.step-name', row), text(`step.${id}`));
+    setText(find('.says', row), text(`about.${id}`));
     showState(row, 'waiting');
   }
   showLevel(0);
@@ -26,9 +27,8 @@ export function drawSteps(ids) {
 export function drawStep(id, result) {
   const row = /** @type {Element} */ (rows.get(id));
   if (!result) return showState(row, 'running');
-  const { verdict, says } = OUTCOMES[result.outcome];
-  setText(find('.says', row), says(result.values ?? {}));
-  return showState(row, verdict);
+  setText(find('.says', row), text(`says.${result.outcome}`, result.values));
+  return showState(row, OUTCOMES[result.outcome]);
 }
 
 /** The step of the microphone shows its level. @param {number} level 0 to 1 */
@@ -50,16 +50,9 @@ export function drawAdvice(results, empty) {
   find('#advice-list').replaceChildren(...entries);
 }
 
-/** @param {Element} row @param {keyof typeof VERDICT_NAMES} state */
+/** @param {Element} row @param {import('./check-outcomes.js').Verdict | 'waiting' | 'running'} state */
 function showState(row, state) {
   row.setAttribute('data-state', state);
   find('use', row).setAttribute('href', `#i-${state}`);
-  setText(find('.verdict', row), VERDICT_NAMES[state]);
-}
-
-/** The words in front of the two sentences of an advice. */
-export function labelAdvice() {
-  const template = /** @type {HTMLTemplateElement} */ (find('#advice-entry'));
-  setText(find('.user-label', template.content), PAGE_TEXTS.user);
-  setText(find('.operator-label', template.content), PAGE_TEXTS.operator);
+  setText(find('.verdict', row), text(`verdict.${state}`));
 }

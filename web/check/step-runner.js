@@ -2,12 +2,11 @@
  * Runs the steps of a check, each as soon as those that it needs have ended. Knows no step and no
  * page.
  */
-import { OUTCOMES } from './check-texts.js';
+import { OUTCOMES } from './check-outcomes.js';
 
 /**
- * @typedef {import('./check-texts.js').StepId} StepId
- * @typedef {import('./check-texts.js').Values} Values
- * @typedef {{ outcome: keyof typeof import('./check-texts.js').OUTCOMES, values?: Values }} Result
+ * @typedef {import('./check-outcomes.js').StepId} StepId
+ * @typedef {{ outcome: import('./check-outcomes.js').Outcome, values?: import('./check-outcomes.js').Values }} Result
  *
  * @typedef {object} Context what the steps share
  * @property {URL} url of the server
@@ -52,6 +51,6 @@ function pageError(error) {
 /** @param {Iterable<Result>} results */
 export function countVerdicts(results) {
   const counts = { ok: 0, warning: 0, failed: 0, skipped: 0 };
-  for (const { outcome } of results) counts[OUTCOMES[outcome].verdict] += 1;
+  for (const { outcome } of results) counts[OUTCOMES[outcome]] += 1;
   return counts;
 }

@@ -1,7 +1,7 @@
 /** How the call page tells people with the same name apart. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { shownName, unnamedGuest } from '../../../web/call/person-names.js';
+import { numberOf, shownName } from '../../../web/call/person-names.js';
 
 const ada = { userId: 'guest:0a1b2c', name: 'Ada' };
 
@@ -28,7 +28,7 @@ test('a person cannot type the number of another person', () => {
 });
 
 test('the number of a guest without a name is the one of the user', () => {
-  const name = unnamedGuest('0a1b2c');
+  const name = `Guest ${numberOf('0a1b2c')}`;
   assert.match(name, /^Guest \d{4}$/);
   const other = { userId: 'guest:ffee', name };
   assert.equal(shownName({ userId: 'guest:0a1b2c', name }, [other]), `${name} (${name.slice(6)})`);

@@ -21,7 +21,12 @@ test('what a supported browser lacks is found, and what all have is not', () => 
 test('all texts name the same browsers', () => {
   const { chrome, firefox, safari } = SUPPORTED_BROWSERS;
   const expected = `Chrome or Edge ${chrome}, Firefox ${firefox}, Safari ${safari}`;
-  for (const file of ['../README.md', '../../../web/call/index.html', '../../../web/check/index.html', '../../../web/call/start-check.js']) {
-    assert.ok(readFileSync(new URL(file, import.meta.url), 'utf8').replace(/\s+/g, ' ').includes(expected), file);
+  const read = (file) => readFileSync(new URL(file, import.meta.url), 'utf8');
+  assert.ok(read('../README.md').replace(/\s+/g, ' ').includes(expected));
+  for (const page of ['call', 'check']) {
+    const texts = [...read(`../../../web/${page}/index.html`).matchAll(/ data-problem="[^>]*>([^<]+)/g)].map(([, text]) => text);
+    assert.ok(texts.length >= 6, page);
+    // Each language joins the first two names with its own word.
+    for (const text of texts) assert.match(text, new RegExp(`Chrome (or|oder|または) ${expected.slice('Chrome or '.length).replaceAll(/[, ]+/g, '[, 、]+')}`));
   }
 });
