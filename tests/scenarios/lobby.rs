@@ -178,6 +178,23 @@ on_each_store! {
         delete_room(cluster).await;
     }
 
+    async fn a_moderator_turns_the_lobby_on_and_off(cluster) {
+        let room = cluster.room("r");
+        let host = room.join_with(json!({"user": "host", "role": "host"})).await;
+        let bob = room.join("bob").await;
+        let answer = bob.request(json!({"type": "lobby"})).await;
+        assert_eq!(answer["code"], "not_permitted", "{answer}");
+        host.send_acked(json!({"type": "lobby"})).await;
+        assert_eq!(bob.next_of_type("room-updated").await["lobby"], true);
+        // Bob stays in the room; the next peer waits.
+        let alice = room.connect("alice").await;
+        let id = alice.expect_waiting().await;
+        host.send_acked(json!({"type": "lobby", "lobby": false})).await;
+        assert_eq!(alice.into_peer().await.id(), id);
+        assert_eq!(bob.next_of_type("peer-joined").await["userId"], "alice");
+        room.join("carol").await;
+    }
+
     async fn ending_the_room_closes_waiting_peers(cluster) {
         let (room, host) = create_room_with_host(cluster, json!({})).await;
         let alice = room.connect("alice").await;

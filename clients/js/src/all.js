@@ -3,7 +3,7 @@ export { SignalingClient } from './client.js';
 export { CLOSE_CODES, ERROR_CODES, LOCAL_CODES, TROUBLE_CODES, explain } from './codes.js';
 export { earlyConnection } from './early-connection.js';
 export { guestToken } from './http.js';
-export { admit, deny, end, kick, lock, mute } from './moderation.js';
+export { admit, deny, end, kick, lock, mute, setLobby } from './moderation.js';
 export { limitSending } from './media.js';
 export { Peer } from './peer.js';
 export { answerRequests, request } from './requests.js';

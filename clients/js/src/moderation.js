@@ -49,6 +49,17 @@ export function lock(room, locked) {
 }
 
 /**
+ * Turns the lobby on, so that new peers wait until they are admitted, or off, which admits all waiting
+ * peers. Needs `moderate` and `admit`.
+ *
+ * @param {Room} room
+ * @param {boolean} lobby
+ */
+export function setLobby(room, lobby) {
+  return room.client.send({ type: 'lobby', lobby });
+}
+
+/**
  * Ends the room: all peers leave, also this one. Needs `end`.
  *
  * @param {Room} room

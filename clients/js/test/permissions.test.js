@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, mock, test } from 'node:test';
 import { SignalingError } from '../src/signaling-error.js';
-import { admit, deny, end, kick, lock, mute } from '../src/moderation.js';
+import { admit, deny, end, kick, lock, mute, setLobby } from '../src/moderation.js';
 import { rejectDataChannels } from '../src/sdp.js';
 import { mockTime, restoreTime } from './mock-time.js';
 import { ALICE, BOB, CAROL, connectClient, joinedFrame, peerEntry, resumedFrame, scriptedServer, startJoin } from './scripted-server.js';
@@ -273,7 +273,7 @@ test('a client with admit gets knock events, and loses the waiting peers with th
 
 test('the actions of a moderator are sent as protocol frames and are answered', async () => {
   const { room, socket } = await joinRoom({ joined: { permissions: HOST } });
-  const actions = [admit(room, CAROL), deny(room, WAITING_PEER), kick(room, room.peers.get(BOB)), mute(room, BOB), mute(room, BOB, false), lock(room, true), lock(room, false), end(room), end(room, { lock: true })];
+  const actions = [admit(room, CAROL), deny(room, WAITING_PEER), kick(room, room.peers.get(BOB)), mute(room, BOB), mute(room, BOB, false), lock(room, true), lock(room, false), setLobby(room, true), end(room), end(room, { lock: true })];
   const frames = socket.frames();
   assert.deepEqual(frames.map(({ id: _id, ...frame }) => frame), [
     { type: 'admit', peer: CAROL },
@@ -283,6 +283,7 @@ test('the actions of a moderator are sent as protocol frames and are answered', 
     { type: 'mute', peer: BOB, muted: false },
     { type: 'lock', locked: true },
     { type: 'lock', locked: false },
+    { type: 'lobby', lobby: true },
     { type: 'end' },
     { type: 'end', lock: true },
   ]);

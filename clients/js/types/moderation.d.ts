@@ -37,6 +37,14 @@ export declare function mute(room: Room, peer: PeerReference, on?: boolean): Pro
  */
 export declare function lock(room: Room, locked: boolean): Promise<import("./messages.js").Ack>;
 /**
+ * Turns the lobby on, so that new peers wait until they are admitted, or off, which admits all waiting
+ * peers. Needs `moderate` and `admit`.
+ *
+ * @param {Room} room
+ * @param {boolean} lobby
+ */
+export declare function setLobby(room: Room, lobby: boolean): Promise<import("./messages.js").Ack>;
+/**
  * Ends the room: all peers leave, also this one. Needs `end`.
  *
  * @param {Room} room

@@ -35,6 +35,7 @@ enum ClientFrame {
     Kick(PeerCommandFrame),
     Mute(MuteFrame),
     Lock(LockFrame),
+    Lobby(LobbyFrame),
     Admit(PeerCommandFrame),
     End(EndFrame),
 }
@@ -182,6 +183,17 @@ struct LockFrame {
     #[serde(default)]
     #[schemars(with = "bool")]
     locked: Option<bool>,
+    #[serde(flatten)]
+    numbered: MessageIdMember,
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct LobbyFrame {
+    /// True if absent.
+    #[serde(default)]
+    #[schemars(with = "bool")]
+    lobby: Option<bool>,
     #[serde(flatten)]
     numbered: MessageIdMember,
 }

@@ -228,6 +228,10 @@ impl<'a> MessageDispatcher<'a> {
                 has(Permission::Moderate) || has(Permission::Admit),
                 "the role lacks the permission `moderate` or `admit`",
             ),
+            RoomCommand::Lobby(_) => (
+                has(Permission::Moderate) && has(Permission::Admit),
+                "the role lacks the permission `moderate` or `admit`",
+            ),
             RoomCommand::Mute { .. } | RoomCommand::Lock(_) => {
                 (has(Permission::Moderate), "the role lacks the permission `moderate`")
             }

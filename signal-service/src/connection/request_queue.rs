@@ -615,6 +615,7 @@ fn room_action(command: RoomCommand) -> RoomAction {
         }
         RoomCommand::Mute { peer, muted } => RoomAction::Mute { peer, muted },
         RoomCommand::Lock(locked) => RoomAction::Lock(locked),
+        RoomCommand::Lobby(lobby) => RoomAction::Lobby(lobby),
         RoomCommand::Admit(peer) => RoomAction::Admit(peer),
         RoomCommand::End { lock } => RoomAction::End { lock_room: lock },
     }

@@ -104,6 +104,8 @@ pub enum RoomCommand {
     },
     /// Lock the room against new peers, or unlock it.
     Lock(bool),
+    /// New peers wait in the lobby, or no longer.
+    Lobby(bool),
     /// Admit a peer from the lobby.
     Admit(PeerId),
     /// End the room: all peers leave.
@@ -329,7 +331,7 @@ impl<'a> MessageEnvelope<'a> {
             "ping" => Ok(ClientMessage::Ping { id }),
             "refresh" => self.parse_refresh(id),
             "outcome" => Ok(ClientMessage::Outcome(self.parse_outcome()?)),
-            "kick" | "mute" | "lock" | "admit" | "end" => {
+            "kick" | "mute" | "lock" | "lobby" | "admit" | "end" => {
                 Ok(ClientMessage::Command { id, command: self.parse_command(&kind)? })
             }
             "report" => Err(MessageError {
@@ -362,6 +364,7 @@ impl<'a> MessageEnvelope<'a> {
             "mute" => RoomCommand::Mute { peer: peer()?, muted: flag(self.muted, "muted", true)? },
             "admit" => RoomCommand::Admit(peer()?),
             "lock" => RoomCommand::Lock(flag(self.locked, "locked", true)?),
+            "lobby" => RoomCommand::Lobby(flag(self.lobby, "lobby", true)?),
             _ => RoomCommand::End { lock: flag(self.lock, "lock", false)? },
         })
     }

@@ -82,6 +82,7 @@ fn every_defect_names_its_field() {
         (r#"{"type":"admit","peer":"bob"}"#, BadMessage, Some("peer")),
         (r#"{"type":"mute","peer":"$B","muted":1}"#, BadMessage, Some("muted")),
         (r#"{"type":"lock","locked":null}"#, BadMessage, Some("locked")),
+        (r#"{"type":"lobby","lobby":1}"#, BadMessage, Some("lobby")),
         (r#"{"type":"end","lock":"yes"}"#, BadMessage, Some("lock")),
         (r#"{"type":"outcome","result":"failed"}"#, BadMessage, Some("peer")),
         (r#"{"type":"outcome","peer":"bob","result":"failed"}"#, BadMessage, Some("peer")),

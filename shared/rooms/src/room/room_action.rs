@@ -43,6 +43,9 @@ impl DecisionBatch<'_> {
             RoomAction::Lock(locked) => {
                 self.configure_room(&RoomPatch { locked: Some(*locked), ..RoomPatch::default() })
             }
+            RoomAction::Lobby(lobby) => {
+                self.configure_room(&RoomPatch { lobby: Some(*lobby), ..RoomPatch::default() })
+            }
             RoomAction::End { lock_room } => self.end_room(*lock_room),
             RoomAction::Delete => self.delete_room(),
             RoomAction::Remove { selector, reason } => self.remove_selected_peers(selector, *reason),
@@ -73,6 +76,8 @@ impl DecisionBatch<'_> {
         };
         let allowed = match action {
             RoomAction::Lock(_) => may(Permission::Moderate),
+            // Without a lobby, all waiting peers are admitted.
+            RoomAction::Lobby(_) => may(Permission::Moderate) && may(Permission::Admit),
             RoomAction::End { .. } => may(Permission::End),
             // A member may mute itself, but not lift a mute that another one has set.
             RoomAction::Mute { peer, muted } => {

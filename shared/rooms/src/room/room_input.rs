@@ -172,6 +172,8 @@ pub enum RoomAction {
     Configure(RoomPatch),
     /// Lock the room against new peers, or unlock it.
     Lock(bool),
+    /// New peers wait in the lobby, or no longer; then all waiting peers are admitted.
+    Lobby(bool),
     /// Remove all members.
     End {
         /// Whether the room is locked afterwards.
