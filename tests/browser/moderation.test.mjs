@@ -71,6 +71,19 @@ describe('a host', () => {
     await allSeeEachOther(hanna, bob, carol);
   });
 
+  it('lets newcomers wait in the lobby, and admits all of them when they need not wait any more', async () => {
+    const [hanna, bob] = [await joinAs('host', 'switch', 'Hanna'), await join('switch', 'Bob')];
+    await allSeeEachOther(hanna, bob);
+    await hanna.page.click('#people-button');
+    await hanna.page.getByRole('button', { name: 'Let newcomers wait' }).click();
+    await hanna.page.getByRole('button', { name: 'Admit all directly' }).waitFor();
+    const carol = await browser.person();
+    await carol.page.goto(`${server.origin}/?room=switch&name=Carol&autojoin=1`);
+    await carol.page.locator('#waiting').waitFor();
+    await hanna.page.getByRole('button', { name: 'Admit all directly' }).click();
+    await allSeeEachOther(hanna, bob, carol);
+  });
+
   it('removes a guest after a confirmation with the keyboard', async () => {
     const [hanna, bob] = [await joinAs('host', 'kick', 'Hanna'), await join('kick', 'Bob')];
     await allSeeEachOther(hanna, bob);

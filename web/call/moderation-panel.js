@@ -2,7 +2,7 @@
  * The controls of a moderator: the lobby, the lock, the end, and the actions on people. Owns that part
  * of the document. Shows a control only with its permission; the server checks each permission again.
  */
-import { admit, deny, end, kick, lock, mute } from './client/moderation.js';
+import { admit, deny, end, kick, lock, mute, setLobby } from './client/moderation.js';
 import { announce } from './announcer.js';
 import { askConfirmation, cancelConfirmation } from './confirmation.js';
 import { find, setText } from './dom.js';
@@ -46,6 +46,7 @@ export class ModerationPanel {
     client.on('notice', ({ message }) => showNotice(message), { signal });
     client.on('permissions', ({ muted = false }) => this.#onPermissions(muted), { signal });
     find('#lock').addEventListener('click', () => this.#run(lock(room, client.room?.locked !== true)), { signal });
+    find('#lobby-switch').addEventListener('click', () => this.#run(setLobby(room, client.room?.lobby !== true)), { signal });
     find('#end').addEventListener('click', () => void this.#endCall(), { signal });
     signal.addEventListener('abort', () => this.#onEnd());
     showNotice('');
@@ -70,8 +71,9 @@ export class ModerationPanel {
     this.#showWaiting();
     find('#manage').toggleAttribute('hidden', !isInside || (!client.may('moderate') && !client.may('end')));
     find('#lock').toggleAttribute('hidden', !client.may('moderate'));
-    find('#lock').setAttribute('aria-pressed', String(client.room?.locked ?? false));
     showText(find('#lock span'), client.room?.locked ? 'host.unlock' : 'host.lock');
+    find('#lobby-switch').toggleAttribute('hidden', !client.may('moderate') || !client.may('admit'));
+    showText(find('#lobby-switch span'), client.room?.lobby ? 'host.lobby_off' : 'host.lobby_on');
     find('#end').toggleAttribute('hidden', !client.may('end'));
     for (const button of document.querySelectorAll('.toolbar [data-toggle]')) {
       /** @type {HTMLButtonElement} */ (button).disabled = isInside && !client.may('publish');

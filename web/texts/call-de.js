@@ -159,6 +159,8 @@ export const de = {
   'host.remove_title': '{name} entfernen?',
   'host.lock': 'Raum sperren',
   'host.unlock': 'Raum öffnen',
+  'host.lobby_on': 'Neue warten lassen',
+  'host.lobby_off': 'Alle direkt einlassen',
   'host.end': 'Für alle beenden',
   'host.end_title': 'Das Gespräch für alle beenden?',
   'host.end_text': 'Alle verlassen den Raum sofort, auch Sie. Mit dem Link kann jede Person in diesem Raum ein neues Gespräch beginnen.',

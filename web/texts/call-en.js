@@ -159,6 +159,8 @@ export const en = {
   'host.remove_title': 'Remove {name}?',
   'host.lock': 'Lock the room',
   'host.unlock': 'Unlock the room',
+  'host.lobby_on': 'Let newcomers wait',
+  'host.lobby_off': 'Admit all directly',
   'host.end': 'End for everyone',
   'host.end_title': 'End the call for everyone?',
   'host.end_text': 'All people leave the room at once, and so do you. With the link, anyone can start a new call in this room.',

@@ -159,6 +159,8 @@ export const ja = {
   'host.remove_title': '{name} さんを退出させますか？',
   'host.lock': 'ルームをロック',
   'host.unlock': 'ルームのロックを解除',
+  'host.lobby_on': '新しい参加者をロビーで待たせる',
+  'host.lobby_off': '全員をすぐに参加させる',
   'host.end': '全員の通話を終了',
   'host.end_title': '全員の通話を終了しますか？',
   'host.end_text': 'あなたを含む全員が、すぐにルームから退出します。リンクを知っている人は、このルームで新しい通話を始めることができます。',
