@@ -35,7 +35,7 @@ describe('a host', () => {
     const [hanna, bob] = [await joinAs('host', 'controls', 'Hanna'), await join('controls', 'Bob')];
     await allSeeEachOther(hanna, bob);
     for (const { page } of [hanna, bob]) await page.click('#people-button');
-    await until('Hanna may lock, end, mute and remove', () => hanna.page.locator('#people button:visible').count().then((count) => count === 5));
+    await until('Hanna may lock, have a lobby, end, mute and remove', () => hanna.page.locator('#people button:visible').count().then((count) => count === 6));
     assert.equal(await bob.page.locator('#people button:visible').count(), 1, 'Bob may close the list');
   });
 
