@@ -93,6 +93,7 @@ export class CallView {
     for (const name of /** @type {const} */ (['joined', 'permissions'])) client.on(name, () => this.#publishMedia(), { signal });
     for (const name of /** @type {const} */ (['resumed', 'peer-joined', 'peer-left'])) client.on(name, () => this.#update(), { signal });
     this.#media.addEventListener('change', () => this.#onMediaChange(), { signal });
+    find('#problem-close').addEventListener('click', () => setText(find('#call-problem'), ''), { signal });
     addEventListener('languagechange', () => this.#onLanguageChange(), { signal });
   }
 
