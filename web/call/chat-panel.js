@@ -1,5 +1,5 @@
 /**
- * The chat: messages to all people who are in the call now. Nobody keeps them, so a person who joins
+ * The chat: messages to all people who are in the call now. They are not stored, so a person who joins
  * later does not see them. Owns the content of the panel `#chat`, and the number on its button.
  */
 import { announce } from './announcer.js';
