@@ -162,16 +162,13 @@ export class SimplePeer {
 
   #listen() {
     const peer = this.#peer;
-    const check = () => {
-      if (this.#wasConnected || peer.state !== 'connected' || peer.dataChannel?.readyState !== 'open') return;
-      this.#wasConnected = true;
-      this.#emit('connect');
-    };
-    peer.on('state', check);
+    // The channel is open, so the connection is there, though its state may follow the first data.
     peer.on('datachannel', (channel) => {
       channel.binaryType = 'arraybuffer';
       channel.addEventListener('message', ({ data }) => this.#emit('data', typeof data === 'string' ? data : new Uint8Array(data)));
-      check();
+      if (this.#wasConnected) return;
+      this.#wasConnected = true;
+      this.#emit('connect');
     });
     peer.on('track', ({ track, streams }) => this.#onTrack(track, streams.find(({ id }) => NAME.test(id)) ?? peer.stream));
     peer.on('closed', () => this.destroy());
