@@ -16,6 +16,9 @@ const UNSHARE = ['unshare', '--net', '--pid', '--fork', '--mount-proc', '--kill-
 const MOSTLY_WAIT = ['sleep-chromium.test.mjs', 'sleep-firefox.test.mjs', 'verdicts.test.mjs', 'leaving.test.mjs'];
 const THIRDS = 3;
 
+/** These measure in seconds what a person waits for, so no other busy file runs beside them. */
+const ALONE = ['trouble.test.mjs', 'two-browsers.test.mjs'];
+
 /** These begin first, because they are the longest. */
 const FIRST = [...MOSTLY_WAIT, 'check-page.test.mjs', 'resilience.test.mjs', 'room-media.test.mjs', 'example.test.mjs'];
 
@@ -27,7 +30,11 @@ const queue = [...FIRST.filter((name) => files.includes(name)), ...files.filter(
 const isIsolated = spawnSync(UNSHARE[0], [...UNSHARE.slice(1), 'true']).status === 0;
 /** One third more, so that on two cores a busy file runs beside the four that mostly wait. */
 const capacity = isIsolated ? availableParallelism() * THIRDS + 1 : THIRDS;
-const weigh = (file) => (isIsolated && MOSTLY_WAIT.includes(file) ? 1 : THIRDS);
+const weigh = (file) => {
+  if (!isIsolated) return THIRDS;
+  if (ALONE.includes(file)) return capacity - 1;
+  return MOSTLY_WAIT.includes(file) ? 1 : THIRDS;
+};
 const began = performance.now();
 const running = new Map();
 const ended = [];
