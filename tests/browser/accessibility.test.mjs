@@ -40,12 +40,7 @@ describe('axe finds no violation', () => {
   });
 
   const join = (room, name, options) => browser.joins(server.origin, room, name, options);
-  const hosts = async (room, name) => {
-    const person = await browser.person();
-    await person.usesRole('host', `backend:${KEY}`);
-    await person.joins(server.origin, room, name);
-    return person;
-  };
+  const hosts = (room, name) => browser.joinsAs('host', `backend:${KEY}`, server.origin, room, name);
   const opens = async (query, options) => {
     const person = await browser.person(options);
     await person.page.goto(`${server.origin}/?${query}`);

@@ -228,9 +228,7 @@ describe('the call page', () => {
   });
 
   it('offers a screen only to people who may share one', async () => {
-    const viewer = await browser.person();
-    await viewer.usesRole('viewer', `backend:${KEY}`);
-    await viewer.joins(server.origin, 'may-share', 'Vera');
+    const viewer = await browser.joinsAs('viewer', `backend:${KEY}`, server.origin, 'may-share', 'Vera');
     const guest = await join('may-share', 'Gus');
     await guest.page.locator('#screen-button').waitFor();
     await viewer.sees('Gus');

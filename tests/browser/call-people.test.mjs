@@ -23,12 +23,7 @@ describe('people in a call', () => {
   afterEach(async () => assert.deepEqual(await browser.closePages(), [], 'no page reports an error'));
 
   const join = (room, name) => browser.joins(server.origin, room, name);
-  const joinAs = async (role, room, name) => {
-    const person = await browser.person();
-    await person.usesRole(role, `backend:${KEY}`);
-    await person.joins(server.origin, room, name);
-    return person;
-  };
+  const joinAs = (role, room, name) => browser.joinsAs(role, `backend:${KEY}`, server.origin, room, name);
   /** Sends a message of an application, as another page could do. */
   const sendsRaw = (person, data) => person.page.evaluate((content) => globalThis.sendRaw(content), data);
   const writes = async ({ page }, message) => {

@@ -158,7 +158,8 @@ for (const name of BROWSERS) {
         one.remove();
         document.querySelector('p').append(one);
       });
-      await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 100)));
+      // A room that is left would refuse it.
+      await room.evaluate((room) => room.send('after the move'));
       assert.ok(await room.evaluate((room) => room === document.getElementById('one').currentRoom && room.state === 'open'));
       const removed = await page.evaluateHandle(() => document.getElementById('one'));
       await removed.evaluate((one) => one.remove());

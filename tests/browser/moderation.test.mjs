@@ -23,12 +23,7 @@ describe('a host', () => {
   afterEach(async () => assert.deepEqual(await browser.closePages(), [], 'no page reports an error'));
 
   const join = (room, name) => browser.joins(server.origin, room, name);
-  const joinAs = async (role, room, name) => {
-    const person = await browser.person();
-    await person.usesRole(role, `backend:${KEY}`);
-    await person.joins(server.origin, room, name);
-    return person;
-  };
+  const joinAs = (role, room, name) => browser.joinsAs(role, `backend:${KEY}`, server.origin, room, name);
   const personButton = (person, name, button) => person.page.locator('#people-list li', { hasText: name }).getByRole('button', { name: button });
 
   it('has controls that a guest does not have', async () => {

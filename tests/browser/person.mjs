@@ -105,6 +105,14 @@ export class SharedBrowser {
     return person;
   }
 
+  /** Joins with a token of this role. @param {string} apiKey `id:secret` of a key that may issue it */
+  async joinsAs(role, apiKey, origin, room, name) {
+    const person = await this.person();
+    await person.usesRole(role, apiKey);
+    await person.joins(origin, room, name);
+    return person;
+  }
+
   /** Closes all pages, and returns their errors and warnings. */
   async closePages() {
     const problems = this.#people.flatMap(({ problems }) => problems);

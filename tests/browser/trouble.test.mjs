@@ -12,7 +12,7 @@ import { until } from './person.mjs';
 import { RoomPage } from './room-page.mjs';
 import { EmbeddedServer, TestSite } from './servers.mjs';
 import { startTurnServer } from './turn-server.mjs';
-import { OTHER_SERVER, SERVER, UserNetwork, forwardBetweenNetworks, ownsNetwork } from './user-network.mjs';
+import { OTHER_SERVER, SERVER, UserNetwork, ownsNetwork, router } from './user-network.mjs';
 
 /** A trouble is named within this time. */
 const NAMED_MS = 5_000;
@@ -212,16 +212,16 @@ describe('a call that does not connect', { skip: ownsNetwork() ? false : 'needs 
   });
 
   it('because the way is gone for a while: both make a new connection when it is back', async () => {
-    forwardBetweenNetworks(true);
+    router.forward(true);
     const server = await startSignalbox({});
     const { pages } = await meet(server);
     for (const page of pages) await page.isConnected();
     for (const page of pages) await page.run(() => Object.assign(globalThis, { firstConnection: peer.pc, ended: null }) && peer.on('closed', (reason) => (globalThis.ended = reason)));
-    forwardBetweenNetworks(false);
+    router.forward(false);
     for (const page of pages) await page.until('the loss is named', () => troubles.at(-1)?.code === 'no_relay' || JSON.stringify(troubles));
     await until('ICE restarts had no success', () => pages[0].run(() => peer.pc !== firstConnection || peer.pc.connectionState), 60_000);
     await until('the other side has a new connection too', () => pages[1].run(() => peer.pc !== firstConnection || peer.pc.connectionState), 20_000);
-    forwardBetweenNetworks(true);
+    router.forward(true);
     for (const page of pages) {
       await until('connected again', () => page.run(() => (peer.state === 'connected' && peer.dataChannel?.readyState === 'open') || peer.state), 60_000);
       assert.deepEqual(await page.run(() => [troubles.at(-1).code, ended]), [null, null]);

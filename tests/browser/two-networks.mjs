@@ -2,11 +2,8 @@
 // one at once, with another address and another route. Each network is a namespace with a real
 // interface; a third namespace routes between the device and the machine of the test.
 
-import { execFileSync } from 'node:child_process';
-import { chmodSync, readlinkSync, writeFileSync } from 'node:fs';
 import { createServer, connect } from 'node:net';
-import { join } from 'node:path';
-import { until } from './person.mjs';
+import { NetworkPlace } from './network-place.mjs';
 
 /** The machine of the test, with the server and the other browser. */
 const HOME = '10.98.0.1';
@@ -14,44 +11,6 @@ const HOME_ROUTER = '10.98.0.254';
 
 /** Network → the address of the device and of the router in it. */
 const NETWORKS = { wifi: ['10.98.1.2', '10.98.1.1'], mobile: ['10.98.2.2', '10.98.2.1'] };
-
-const run = (...command) => execFileSync(command[0], command.slice(1), { stdio: 'pipe', encoding: 'utf8' });
-
-/** A place in the network: the machine of the test, or a namespace that a process holds open. */
-class Place {
-  /** What to write before a command that runs there. */
-  prefix = [];
-
-  /** @param {import('./servers.mjs').TestSite} site */
-  static async create(site, name) {
-    const place = new Place();
-    const { pid } = site.startProcess(name, 'unshare', ['--net', 'sleep', 'infinity']);
-    const namespace = `/proc/${pid}/ns/net`;
-    await until(`${name} has a namespace`, () => readlinkSync(namespace) !== readlinkSync('/proc/self/ns/net'));
-    place.prefix = ['nsenter', `--net=${namespace}`];
-    place.pid = pid;
-    place.ip('link', 'set', 'lo', 'up');
-    return place;
-  }
-
-  ip(...args) {
-    return run(...this.prefix, 'ip', ...args);
-  }
-
-  /** Connects both places with a cable, whose ends have this name. @param {Place} other */
-  connect(other, name) {
-    this.ip('link', 'add', name, 'type', 'veth', 'peer', 'name', name, 'netns', `${other.pid}`);
-  }
-
-  /** Gives an interface its address and a default route. */
-  setUp(name, address, router) {
-    // Without an IPv6 address, which would be one more change of the network a second later.
-    this.ip('link', 'set', name, 'addrgenmode', 'none');
-    this.ip('addr', 'add', `${address}/24`, 'dev', name);
-    this.ip('link', 'set', name, 'up');
-    if (router) this.ip('route', 'replace', 'default', 'via', router, 'dev', name);
-  }
-}
 
 export class TwoNetworks {
   #network = 'wifi';
@@ -61,10 +20,10 @@ export class TwoNetworks {
   /** @param {import('./servers.mjs').TestSite} site */
   static async create(site) {
     const networks = new TwoNetworks();
-    const [home, router, device] = [new Place(), await Place.create(site, 'router'), await Place.create(site, 'device')];
+    const [home, router, device] = [new NetworkPlace(), await NetworkPlace.create(site, 'router'), await NetworkPlace.create(site, 'device')];
     networks.#site = site;
     networks.#device = device;
-    run(...router.prefix, 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward');
+    router.forward(true);
     home.connect(router, 'home');
     site.onClose(() => home.ip('link', 'del', 'home'));
     router.setUp('home', HOME_ROUTER);
@@ -96,10 +55,7 @@ export class TwoNetworks {
 
   /** Writes a program that starts this program on the device. @param {string} program */
   onDevice(program) {
-    const file = join(this.#site.dir, 'on-device.sh');
-    writeFileSync(file, `#!/bin/sh\nexec ${this.#device.prefix.join(' ')} ${program} "$@"\n`);
-    chmodSync(file, 0o755);
-    return file;
+    return this.#device.writeStarter(this.#site, 'on-device.sh', program);
   }
 
   /**

@@ -8,14 +8,7 @@ import { savedSettings } from './saved-settings.js';
 /** @typedef {keyof typeof en} TextKey */
 
 /** @type {PageLanguage<TextKey>} */
-export const language = new PageLanguage(
-  {
-    en: { name: 'English', dir: 'ltr', texts: en },
-    de: { name: 'Deutsch', dir: 'ltr', texts: de },
-    ja: { name: '日本語', dir: 'ltr', texts: ja },
-  },
-  () => savedSettings.get('language'),
-);
+export const language = new PageLanguage({ en, de, ja }, () => savedSettings.get('language'));
 
 /** @param {TextKey} key @param {import('../texts/page-language.js').Values} [values] */
 export function text(key, values) {

@@ -11,14 +11,7 @@ import { PageLanguage } from '../texts/page-language.js';
 /** @typedef {keyof typeof en} TextKey */
 
 /** @type {PageLanguage<TextKey>} */
-const language = new PageLanguage(
-  {
-    en: { name: 'English', dir: 'ltr', texts: en },
-    de: { name: 'Deutsch', dir: 'ltr', texts: de },
-    ja: { name: '日本語', dir: 'ltr', texts: ja },
-  },
-  () => savedSettings.get('language'),
-);
+const language = new PageLanguage({ en, de, ja }, () => savedSettings.get('language'));
 
 /** @param {TextKey} key @param {import('./check-outcomes.js').Values} [values] */
 export function text(key, values) {

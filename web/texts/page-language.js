@@ -9,26 +9,37 @@
  * @typedef {Record<string, string | number>} Values
  * @typedef {string | (Partial<Record<Intl.LDMLPluralRule, string>> & { other: string })} Text a text
  *   with a number has one form for each plural of its language; the value `count` chooses the form
- * @typedef {{ name: string, dir: 'ltr' | 'rtl', texts: Readonly<Record<string, Text>> }} Language
- *   `name`: in the language itself
+ * @typedef {Readonly<Record<string, Text>>} Texts
  */
+
+/**
+ * Code → each language of the pages, its name in itself, and the direction of its script.
+ *
+ * @satisfies {Record<string, { name: string, dir: 'ltr' | 'rtl' }>}
+ */
+const LANGUAGES = { en: { name: 'English', dir: 'ltr' }, de: { name: 'Deutsch', dir: 'ltr' }, ja: { name: '日本語', dir: 'ltr' } };
+
+/** @typedef {keyof typeof LANGUAGES} LanguageCode */
+
+/** The language of a person who reads none of them. */
+const DEFAULT = 'en';
 
 /** Attribute with the key of a text → the attribute that gets the text. */
 const ATTRIBUTES = { 'data-label': 'aria-label', 'data-placeholder': 'placeholder' };
 
 /** @template {string} Key the keys of the texts */
 export class PageLanguage {
-  #languages;
+  #texts;
   #getChoice;
-  #code = '';
+  /** @type {LanguageCode} */
+  #code = DEFAULT;
 
   /**
-   * @param {Record<string, Language>} languages by their code, such as `de`; the first one is used if
-   *   the person reads none of them
+   * @param {Record<LanguageCode, Texts>} texts of the page
    * @param {() => string} getChoice the code that the person has chosen; another text if there is none
    */
-  constructor(languages, getChoice) {
-    this.#languages = languages;
+  constructor(texts, getChoice) {
+    this.#texts = texts;
     this.#getChoice = getChoice;
     this.#select();
     addEventListener('languagechange', () => this.#select());
@@ -41,12 +52,12 @@ export class PageLanguage {
 
   /** Code → the name of each language in itself. */
   get names() {
-    return Object.fromEntries(Object.entries(this.#languages).map(([code, { name }]) => [code, name]));
+    return Object.fromEntries(Object.entries(LANGUAGES).map(([code, { name }]) => [code, name]));
   }
 
   /** @param {string} key @returns {key is Key} */
   has(key) {
-    return Object.hasOwn(this.#current.texts, key);
+    return Object.hasOwn(this.#texts[this.#code], key);
   }
 
   /**
@@ -56,7 +67,7 @@ export class PageLanguage {
    * @param {Values} [values]
    */
   text(key, values = {}) {
-    const text = this.#current.texts[key] ?? '';
+    const text = this.#texts[this.#code][key] ?? '';
     return formOf(text, values.count, this.#code).replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ''));
   }
 
@@ -72,17 +83,18 @@ export class PageLanguage {
     for (const template of root.querySelectorAll('template')) this.apply(template.content);
   }
 
-  get #current() {
-    return /** @type {Language} */ (this.#languages[this.#code]);
-  }
-
   #select() {
     const wishes = [this.#getChoice(), ...navigator.languages.map((tag) => tag.split('-')[0] ?? '')];
-    this.#code = wishes.find((code) => Object.hasOwn(this.#languages, code)) ?? Object.keys(this.#languages)[0] ?? '';
+    this.#code = wishes.find(isLanguage) ?? DEFAULT;
     document.documentElement.lang = this.#code;
-    document.documentElement.dir = this.#current.dir;
+    document.documentElement.dir = LANGUAGES[this.#code].dir;
     this.apply(document);
   }
+}
+
+/** @param {string} code @returns {code is LanguageCode} */
+function isLanguage(code) {
+  return Object.hasOwn(LANGUAGES, code);
 }
 
 /**

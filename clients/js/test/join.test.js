@@ -4,29 +4,7 @@ import { after, afterEach, before, beforeEach, mock, test } from 'node:test';
 import { join } from '../src/index.js';
 import { mockTime, restoreTime } from './mock-time.js';
 import { ALICE, BOB, CAROL, joinedFrame, peerEntry, resumedFrame, scriptedServer } from './scripted-server.js';
-
-class SilentConnection extends EventTarget {
-  signalingState = 'stable';
-  connectionState = 'new';
-  transceivers = [];
-  createDataChannel = () => Object.assign(new EventTarget(), { label: 'signalbox', readyState: 'connecting' });
-  getTransceivers = () => this.transceivers;
-  addTrack(track) {
-    const sender = { track, replaceTrack: async (other) => void (sender.track = other) };
-    this.transceivers.push({ sender, direction: 'sendrecv' });
-    return sender;
-  }
-  restartIce() {}
-  close() {
-    this.isClosed = true;
-  }
-  setConfiguration() {}
-}
-
-class SilentStream {
-  tracks = [];
-  addTrack = (track) => void this.tracks.push(track);
-}
+import { SilentConnection, SilentStream } from './silent-rtc.js';
 
 before(() => Object.assign(globalThis, { RTCPeerConnection: SilentConnection, MediaStream: SilentStream }));
 after(() => ['RTCPeerConnection', 'MediaStream'].forEach((name) => delete globalThis[name]));

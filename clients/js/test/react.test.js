@@ -8,28 +8,7 @@ import { create } from 'react-test-renderer';
 import { usePeer, useRoom } from '../src/react.js';
 import { mockTime, restoreTime } from './mock-time.js';
 import { BOB, CAROL, joinedFrame, peerEntry, scriptedServer } from './scripted-server.js';
-
-class SilentConnection extends EventTarget {
-  signalingState = 'stable';
-  connectionState = 'new';
-  transceivers = [];
-  createDataChannel = () => Object.assign(new EventTarget(), { label: 'signalbox', readyState: 'connecting' });
-  getTransceivers = () => this.transceivers;
-  addTrack(track) {
-    const sender = { track, replaceTrack: async (other) => void (sender.track = other) };
-    this.transceivers.push({ sender, direction: 'sendrecv' });
-    return sender;
-  }
-  close() {}
-}
-
-class SilentStream {
-  constructor(...tracks) {
-    this.tracks = tracks;
-  }
-  getTracks = () => this.tracks;
-  addTrack = (track) => void this.tracks.push(track);
-}
+import { SilentConnection, SilentStream } from './silent-rtc.js';
 
 const camera = (id) => Object.assign(new EventTarget(), { id, kind: 'video', readyState: 'live' });
 
