@@ -36,7 +36,7 @@ describe('people in a call', () => {
   const personRow = ({ page }, name) => page.locator('#people-list li', { hasText: name });
 
   describe('the chat', () => {
-    it('brings a message to all, with name and time, and counts what is not read', async () => {
+    it('brings a message to all, with name and time, and counts the unread ones', async () => {
       const [alice, bob, carol] = [await join('chat', 'Alice'), await join('chat', 'Bob'), await join('chat', 'Carol')];
       await allSeeEachOther(alice, bob, carol);
       await writes(alice, 'Hello all');
